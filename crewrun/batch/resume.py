@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
+from shutil import get_terminal_size
+from textwrap import fill
 
 import anyio.to_thread
 
@@ -12,6 +14,7 @@ from crewrun.batch.source import Source
 from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.row import Row
 from crewrun.runs.state import RunState, StateOptions
+from crewrun.terminal import is_terminal
 
 
 async def say_repeat(
@@ -42,10 +45,17 @@ async def say_repeat(
         explain = partial(counter.result, counted, records, now, crew=crew, is_paid=not options.is_replay)
         repeat = await anyio.to_thread.run_sync(explain)
         for line in repeat.lines():
-            request.say(line)
+            request.say(_wrapped(line))
     if old_lines is not None:
         await old_lines.remove()
     return repeat
+
+
+def _wrapped(line: str) -> str:
+    """`line`, broken at words where a terminal would break it anywhere."""
+    if not is_terminal():
+        return line
+    return fill(line, get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
 
 
 class _OldLines:

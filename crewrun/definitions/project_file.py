@@ -8,6 +8,7 @@ pyproject.toml that has the table (others are passed by, as ruff does). Keys are
 import codecs
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,16 +76,25 @@ def find_defaults() -> ProjectDefaults:
         return ProjectDefaults()
     while True:
         own, shared = os.path.join(folder, OWN_FILE), os.path.join(folder, SHARED_FILE)
-        if os.path.isfile(own):
+        if _is_trusted(own) and os.path.isfile(own):
             ignored = [f"{_shown(shared)}: [tool.crewrun] has no effect beside {OWN_FILE}"] if _table(shared) else []
             return replace(_read(own, (), _parsed(own)), warnings=ignored)
-        table = _table(shared)
+        table = _table(shared) if _is_trusted(shared) else None
         if table is not None:
             return _read(shared, _TABLE, table)
         parent = os.path.dirname(folder)
         if parent == folder:
             return ProjectDefaults()
         folder = parent
+
+
+def _is_trusted(file: str) -> bool:
+    """Whether it is not another user's in a folder such as /tmp, where anyone may leave one: it names commands."""
+    try:
+        owner, folder = os.stat(file).st_uid, os.stat(os.path.dirname(file))
+    except OSError:
+        return False
+    return owner in (0, os.geteuid(), folder.st_uid) or not folder.st_mode & stat.S_IWOTH
 
 
 def _table(file: str) -> Any:

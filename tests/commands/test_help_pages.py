@@ -86,6 +86,7 @@ def stocked(place: Place) -> Place:
     rows = [{"id": name, "topic": f"topic {name}"} for name in ("3f2a", "81c0", "ab77")]
     write_rows(place.folder / "topics.jsonl", rows)
     write_rows(place.folder / "articles.jsonl", [{"title": "Tides"}])
+    (place.folder / "tickets.csv").write_text("Subject;Status\nNo sound;open\nNo light;open\n")
     place.crewrun("batch", "topics.jsonl", "--id-field", "id")
     for part, name in (("1/2", "one"), ("2/2", "two")):
         place.crewrun("batch", "topics.jsonl", "--shard", part, "-o", f"{name}.jsonl", "--id-field", "id")

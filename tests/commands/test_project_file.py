@@ -167,6 +167,24 @@ def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
     assert crewrun("gc", cwd=folder).returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_a_file_that_another_user_left_in_a_shared_folder_is_passed_by(folder: Path) -> None:
+    """As in /tmp: it could name a command to run. In a folder of one's own it counts."""
+    below = folder / "mine"
+    below.mkdir()
+    write_crew(below)
+    write_rows(below / "in.jsonl", ROWS)
+    for name, text in (("crewrun.toml", "limit = 1\n"), ("pyproject.toml", "[tool.crewrun]\nlimit = 1\n")):
+        planted = folder / name
+        planted.write_text(text)
+        os.chown(planted, 12345, 12345)
+        folder.chmod(0o1777)
+        assert len(batch(below)) == 3
+        folder.chmod(0o755)
+        assert len(batch(below)) == 1
+        planted.unlink()
+
+
 def test_a_file_of_an_editor_on_windows(folder: Path) -> None:
     """A byte order mark and its line ends are read over; another encoding is named."""
     (folder / "crewrun.toml").write_bytes(b"\xef\xbb\xbflimit = 1\r\n")

@@ -88,6 +88,13 @@ def test_no_line_is_wider_than_the_code(document: Path) -> None:
     assert [line for line in lines if len(line) > 120 and not line.startswith("|") and "://" not in line] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_headings_stand_between_blank_lines(document: Path) -> None:
+    """Else some renderers take one for text of the paragraph before it."""
+    text = prose(document)
+    assert re.findall(r"(?<!\n)\n(#+ .*)", text) + re.findall(r"^(#+ .*)\n(?!\n)", text, re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("topic", TOPICS)
 def test_code_fits_a_terminal_of_80_columns(topic: str) -> None:
     """`crewrun help` would wrap it, and what is copied then would not run. Python is for editors."""

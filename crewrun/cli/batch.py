@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @flags.takes_batch_flags
 def batch(
     inputs: str = typer.Argument(
-        ..., metavar="INPUTS", help="A .jsonl, .jsonl.gz or .csv file, or - for JSONL on stdin."
+        ..., metavar="INPUTS", help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file, or - for stdin."
     ),
     crew: flags.Crew = None,
     *,

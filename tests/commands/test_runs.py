@@ -354,8 +354,7 @@ def test_an_input_that_was_changed_or_is_gone(place: Place) -> None:
     assert differences(place) == {"without_result": [f"line 2: {T2}"], "not_in_input": [T0]}
     inputs.unlink()
     assert place.said("status", RESULTS, "--verify", code=3)[-1] == (
-        f"  1 × inputs that cannot be read: {inputs}: no such file; "
-        "INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
+        f"  1 × inputs that cannot be read: {inputs}: no such file; INPUTS is {WHAT_INPUTS_ARE}, or - for stdin"
     )
 
 
@@ -470,6 +469,7 @@ def test_show_has_only_prompts_that_were_sent(edited: Place) -> None:
 
 KIT = r'''
 from crewrun import Agent, Crew, Task
+from crewrun.tables.formats import WHAT_INPUTS_ARE
 from crewrun.tools import tool
 
 @tool("search")

@@ -231,6 +231,16 @@ class BatchFlags:
             metavar="FILE",
         ),
     ] = None
+    notify: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Run this shell command when the run ends, however it ends; it reads the summary as JSON on its stdin.",
+            in_file="Run this shell command when the run ends; it reads the summary as JSON on its standard input.",
+            metavar="CMD",
+        ),
+    ] = None
     log_prompts: Annotated[
         bool,
         Flag(Panel.OUTPUT, Kind.SWITCH, "Write prompts and replies into the run's log.jsonl.", concerns_calls=True),

@@ -18,7 +18,8 @@ from unicodedata import normalize
 
 from crewrun.errors import InputInvalid, nearest
 
-_BRACES = re.compile(r"\{([^{}]+)\}")
+# A longer text in braces is no column's name: those of forms are whole questions, of a few hundred characters.
+_BRACES = re.compile(r"\{([^{}]{1,1000})\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 _SCALARS = (str, int, float, bool, type(None))
 # Blanks, underscores and hyphens; also those that nobody sees in a table's header: the soft and the non-breaking

@@ -5,13 +5,15 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.fields import effective_fields
+from crewrun.crew.process import Process, task_name
+from crewrun.crew.task import Task
 from crewrun.definitions.yaml_source import parse
 from crewrun.errors import DefinitionError
 from crewrun.fingerprint import as_data
@@ -24,6 +26,7 @@ Parts = dict[str, dict[str, str]]
 CREW = "the crew"
 ORDER = "order of tasks"
 _DIGEST_BYTES = 8
+_MAX_CHARS = 200_000  # of a crew file; YAML is read at about a million characters a second, and more is data
 _IN_OTHER_PARTS = frozenset({"agents", "tasks", "manager_agent", "name", "verbose"})
 # Keys of a crew file that are no part of the crew.
 _BESIDE_THE_CREW = frozenset({"agents", "tasks", "batch", "identity", "manager_agent", "verbose"})
@@ -36,12 +39,12 @@ def parts_of(crew: Crew | None, texts: Mapping[str, str]) -> Parts:
     parts: Parts = {}
     for owner, agent in _agents_of(crew):
         _add(parts, owner, _fields_of(agent))
-    for i, task in enumerate(crew.tasks, 1):
+    for position, task in enumerate(crew.tasks):
         fields = _fields_of(task) | {
             "agent": task.agent.label if task.agent is not None else None,
             "context": None if task.context is None else ["only", *(other.label for other in task.context)],
         }
-        _add(parts, f"task {task.name or i!r}", fields)
+        _add(parts, _owner_of_task(task, position), fields)
     own = {name: value for name, value in effective_fields(crew).items() if name not in _IN_OTHER_PARTS}
     _add(parts, CREW, {**own, ORDER: [task.label for task in crew.tasks]})
     return parts
@@ -63,11 +66,44 @@ def text_parts(texts: Mapping[str, str]) -> Parts:
     return parts
 
 
+def tasks_to_redo(crew: Crew, owners: Collection[str]) -> list[str]:
+    """The names of the tasks whose calls differ when the parts of these `owners` have changed: their own, and those
+    that read their outputs. Calls of the others are answered from the journal.
+
+    All tasks if an owner is not found, as one of two agents with the same role.
+    """
+    every = {_owner_of_agent(agent) for _, agent in _agents_of(crew)}
+    every |= {_owner_of_task(task, position) for position, task in enumerate(crew.tasks)}
+    if not every.issuperset(owners):
+        return [task_name(task, position) for position, task in enumerate(crew.tasks)]
+    names: dict[Task, str] = {}
+    for position, task in enumerate(crew.tasks):
+        own = {_owner_of_task(task, position)} | ({_owner_of_agent(task.agent)} if task.agent is not None else set())
+        read = names.keys() if task.context is None else set(task.context)
+        if not own.isdisjoint(owners) or not names.keys().isdisjoint(read):
+            names[task] = task_name(task, position)
+    return list(names.values())
+
+
+def is_in_order(crew: Crew) -> bool:
+    """Whether what a task's calls depend on is known before they are made: there is no manager and no delegation."""
+    agents = [agent for _, agent in _agents_of(crew)]
+    return crew.process is Process.sequential and not any(agent.allow_delegation for agent in agents)
+
+
+def _owner_of_task(task: Task, position: int) -> str:
+    return f"task {task.name or position + 1!r}"
+
+
+def _owner_of_agent(agent: Agent) -> str:
+    return f"agent {agent.label}"
+
+
 def _agents_of(crew: Crew) -> Iterator[tuple[str, Agent]]:
     managers = [crew.manager_agent] if crew.manager_agent is not None else []
     others = [task.agent for task in crew.tasks if task.agent is not None]
     for agent in dict.fromkeys([*crew.agents, *others, *managers]):
-        yield f"agent {agent.label}", agent
+        yield _owner_of_agent(agent), agent
 
 
 def _fields_of(part: Any) -> dict[str, Any]:
@@ -99,7 +135,7 @@ def _named(noun: str, entries: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def _data_of(name: str, text: str) -> dict[str, Any] | None:
     """The data of a YAML or JSON file; in a CrewAI project the file's name says whether it has agents or tasks."""
-    if not name.endswith((".yaml", ".yml", ".json")):
+    if not name.endswith((".yaml", ".yml", ".json")) or len(text) > _MAX_CHARS:
         return None
     try:
         data = parse(text.encode(), name).data

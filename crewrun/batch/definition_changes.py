@@ -41,6 +41,18 @@ def changes(before: DefinitionRecord | None, now: DefinitionRecord) -> list[str]
     return phrases or [_NOT_KNOWN]
 
 
+def changed_owners(before: DefinitionRecord | None, now: DefinitionRecord) -> set[str] | None:
+    """The agents and tasks that have changed, as the parts name them; None if anything else has, or it is not known."""
+    if before is None or before.parts is None or now.parts is None or before.crew == now.crew:
+        return None
+    if _model_changes(before.endpoints, now.endpoints) or _constant_changes(before, now):
+        return None
+    old, new = before.parts, now.parts
+    owners = {owner for owner in old.keys() | new.keys() if old.get(owner) != new.get(owner)}
+    is_of_tasks = all(owner.startswith(("agent ", "task ")) for owner in owners) and old.keys() == new.keys()
+    return owners if owners and is_of_tasks else None
+
+
 def _part_changes(before: DefinitionRecord, now: DefinitionRecord, *, with_llms: bool) -> list[str]:
     if before.parts is not None and now.parts is not None:
         old, new = before.parts, now.parts

@@ -57,10 +57,13 @@ class DefinitionRecord:
         )
 
     @classmethod
-    def of_manifest(cls, manifest: Manifest, definition: str) -> "DefinitionRecord":
-        """The record of a manifest's latest session. `definition` is its fingerprint, which older manifests lack."""
+    def of_manifest(cls, manifest: Manifest, definition: str, *, with_texts: bool) -> "DefinitionRecord":
+        """The record of a manifest's latest session. `definition` is its fingerprint, which older manifests lack.
+
+        `with_texts` reads the parts of its texts, which may be megabytes.
+        """
         about = manifest.definition
-        texts = about.get("texts")
+        texts = about.get("texts") if with_texts else None
         record = cls.of_json(
             {
                 "definition": about.get("definition") or definition,
@@ -101,7 +104,8 @@ def records_of(previous: PreviousRun | None) -> list[DefinitionRecord]:
     """What is known of definitions of earlier sessions, the latest first."""
     if previous is None:
         return []
-    last = DefinitionRecord.of_manifest(previous.manifest, previous.definition)
+    is_older = not previous.manifest.definition.get("parts")
+    last = DefinitionRecord.of_manifest(previous.manifest, previous.definition, with_texts=is_older)
     by_name: dict[str, DefinitionRecord] = {}
     for record in [last, *records_in(previous.manifest)]:
         if record.definition:
@@ -112,6 +116,11 @@ def records_of(previous: PreviousRun | None) -> list[DefinitionRecord]:
 def other_records(previous: PreviousRun | None, now: str) -> list[DefinitionRecord]:
     """Those other than `now`, as far as a manifest has room for them."""
     return [record for record in records_of(previous) if record.definition != now][:_MAX_EARLIER]
+
+
+def need_texts(records: Sequence[DefinitionRecord]) -> bool:
+    """Whether any of them can only be compared by the parts of its texts."""
+    return any(record.parts is None for record in records)
 
 
 def records_in(manifest: Manifest) -> list[DefinitionRecord]:

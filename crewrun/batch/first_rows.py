@@ -121,8 +121,13 @@ def _left_out(columns: Collection[str], target: Target, options: InputOptions) -
 
 
 def _named_columns(options: InputOptions) -> list[_Column]:
+    ids = [] if options.id_field is None else [_Column(f"--id-field {options.id_field}", options.id_field, _has)]
     mapped = [_Column(f"--map {name}={column}", column, has_value) for name, column in options.map.items()]
-    return mapped + [_Column(f"--fields {name}", name, keys_like) for name in options.fields or ()]
+    return ids + mapped + [_Column(f"--fields {name}", name, keys_like) for name in options.fields or ()]
+
+
+def _has(name: str, record: Mapping[str, Any]) -> bool:
+    return name in record
 
 
 def unknown_column(options: InputOptions, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str | None:

@@ -23,8 +23,8 @@ from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
-from crewrun.tables.formats import COMPRESSED_SUFFIXES, TABLE_SUFFIXES
 from crewrun.tables.layout import TableLayout
+from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX
 from crewrun.unfinished import temporary
 
 # How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.
@@ -64,7 +64,7 @@ def output_path(inputs: str, output: str | None, shard: Shard | None = None, for
     if output is not None:
         return output
     stem = inputs
-    for suffix in (*COMPRESSED_SUFFIXES, *TABLE_SUFFIXES):
+    for suffix in (*COMPRESSIONS, *FORMATS_BY_SUFFIX):
         stem = stem.removesuffix(suffix)
     return f"{stem}{shard.suffix if shard else ''}{RESULTS_SUFFIX.removesuffix('jsonl')}{form or 'jsonl'}"
 

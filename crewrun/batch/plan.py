@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crewrun.batch.canary import Sample, draw
-from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, other_records, previous_run
+from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, need_texts, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
@@ -121,8 +121,9 @@ async def plan_batch(
         raise UsageError(f"{inputs}: {plan.failing_count} rows cannot be run (--strict)\n{examples}")
     plan.rows = sample.total
     if not counter.is_first:
-        now = identity.record(settings.input_options)
-        plan.repeat = counter.result("all", past.records, now, is_paid=not settings.replay)
+        now = identity.record(settings.input_options, with_texts=need_texts(past.records))
+        crew = definition.target.crew
+        plan.repeat = counter.result("all", past.records, now, crew=crew, is_paid=not settings.replay)
     target = await _crew_of(definition.target, sample.rows, plan)
     if target is not definition.target:
         endpoints = await _endpoints(target, gateway, settings)

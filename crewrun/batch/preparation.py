@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crewrun.aio import threads
+from crewrun.batch.definition_records import PreviousRun, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
@@ -51,6 +52,7 @@ from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import AnswerCache
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
+from crewrun.runs.manifest import Manifest
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState
 from crewrun.target import Target
@@ -206,8 +208,10 @@ async def open_run(
     """
     opened, repeat = None, None
     if places.folder is not None:
+        previous = previous_run(places.folder)
         options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
         opened = await open_state(options)
+        calls.limiters.has_answered = opened.state.has_calls and _is_at_same_addresses(previous, options.manifest)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
         await _restore_limits(calls.limiters, opened.state)
@@ -219,9 +223,14 @@ async def open_run(
     return opened, repeat
 
 
+def _is_at_same_addresses(previous: PreviousRun | None, manifest: Manifest) -> bool:
+    """Whether the endpoints that answered an earlier session are those of this one: a new address has not answered."""
+    endpoints = None if previous is None else previous.manifest.definition.get("endpoints")
+    return endpoints is None or endpoints == manifest.definition["endpoints"]
+
+
 async def _restore_limits(limiters: LocalLimiters, state: RunState) -> None:
     """Give the limiters what earlier sessions learned, and have them record what they learn."""
-    limiters.has_answered = state.has_calls
     limiters.bounds = await state.accounts.bounds()
     limiters.journal_bounds = state.accounts.write_bounds
     limiters.unknown_bills.journal = state.accounts.write_owed

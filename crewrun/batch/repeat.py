@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from crewrun.batch.definition_changes import OTHER_ADDRESS, changes
+from crewrun.batch.crew_parts import is_in_order, tasks_to_redo
+from crewrun.batch.definition_changes import OTHER_ADDRESS, changed_owners, changes
 from crewrun.batch.definition_records import DefinitionRecord
 from crewrun.batch.source import Source
+from crewrun.crew.crew import Crew
 from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.row import Row
 
@@ -178,18 +180,25 @@ class RepeatCounter:
         records: Sequence[DefinitionRecord],
         now: DefinitionRecord,
         *,
+        crew: Crew | None,
         is_paid: bool,
     ) -> Repeat:
-        """What `count` counted. `records` are what is known of earlier definitions; `is_paid` says whether calls are
-        made at all.
+        """What `count` counted. `records` are what is known of earlier definitions; `crew` is the one that rows run, if
+        they share it; `is_paid` says whether calls are made at all.
         """
         by_name = {record.definition: record for record in records}
-        redo = [
-            Redo(
-                len(seqs), self._earlier_rows.cost_usd(seqs) if is_paid else 0.0, changes(by_name.get(definition), now)
-            )
-            for definition, seqs in self._redo.items()
-        ]
+        redo = []
+        for definition, seqs in self._redo.items():
+            before = by_name.get(definition)
+            cost_usd = self._cost_usd(seqs, changed_owners(before, now), crew) if is_paid else 0.0
+            redo.append(Redo(len(seqs), cost_usd, changes(before, now)))
         if counted == "all":
             return Repeat(self._done, self._failed, self._new, self._altered, redo)
         return Repeat(*self._rows.totals(), redo=redo, counted=counted)
+
+    def _cost_usd(self, seqs: Sequence[int], owners: set[str] | None, crew: Crew | None) -> float | None:
+        """What the rows of these entries cost, without the calls that are replayed if only `owners` have changed."""
+        cost_usd = self._earlier_rows.cost_usd(seqs)
+        if not cost_usd or owners is None or crew is None or not is_in_order(crew):
+            return cost_usd
+        return cost_usd * self._earlier_rows.share_of(tasks_to_redo(crew, owners), seqs)

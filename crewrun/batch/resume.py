@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
+from shutil import get_terminal_size
+from textwrap import fill
 
 import anyio.to_thread
 
-from crewrun.batch.definition_records import DefinitionRecord, records_in
+from crewrun.batch.definition_records import DefinitionRecord, need_texts, records_in
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.source import Source
 from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.row import Row
 from crewrun.runs.state import RunState, StateOptions
+from crewrun.terminal import is_terminal
 
 
 async def say_repeat(
@@ -35,15 +38,24 @@ async def say_repeat(
     repeat = None
     if options.only is None and not counter.is_first:
         counted = await counter.count(open_rows, old_lines.see if old_lines is not None else None)
-        now = DefinitionRecord.of_manifest(options.manifest, options.definition)
         records = records_in(options.manifest)
-        explain = partial(counter.result, counted, records, now, is_paid=not options.is_replay)
+        with_texts = need_texts(records)
+        now = DefinitionRecord.of_manifest(options.manifest, options.definition, with_texts=with_texts)
+        crew = request.definition.target.crew
+        explain = partial(counter.result, counted, records, now, crew=crew, is_paid=not options.is_replay)
         repeat = await anyio.to_thread.run_sync(explain)
         for line in repeat.lines():
-            request.say(line)
+            request.say(_wrapped(line))
     if old_lines is not None:
         await old_lines.remove()
     return repeat
+
+
+def _wrapped(line: str) -> str:
+    """`line`, broken at words where a terminal would break it anywhere."""
+    if not is_terminal():
+        return line
+    return fill(line, get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
 
 
 class _OldLines:

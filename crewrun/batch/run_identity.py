@@ -43,15 +43,15 @@ class Identity(NamedTuple):
     parts: Parts
     addresses: Addresses = None
 
-    def record(self, inputs: InputOptions) -> DefinitionRecord:
-        """What other sessions compare theirs with."""
+    def record(self, inputs: InputOptions, *, with_texts: bool) -> DefinitionRecord:
+        """What other sessions compare theirs with; `with_texts` as in `DefinitionRecord.of_manifest`."""
         return DefinitionRecord(
             self.definition,
             self.crew,
             [without_secrets(endpoint) for endpoint in self.endpoints],
             redacted(inputs.constants),
             self.parts,
-            text_parts(self.texts),
+            text_parts(self.texts) if with_texts else None,
             self.anywhere,
             dict(inputs.map),
         )

@@ -19,7 +19,7 @@ from crewrun.inspect.view import command_of, is_in_place
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
-from crewrun.redaction.redactor import redact_value
+from crewrun.redaction.redactor import redact_line, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, digest_of, options_of
@@ -68,7 +68,8 @@ async def _manifest(
     request: BatchRequest, output: Path | None, identity: Identity, previous: PreviousRun | None
 ) -> Manifest:
     invocation, definition = request.invocation, request.definition
-    command = [redact_value(word) for word in invocation.command]
+    # A word may be a whole shell command, with a secret in it.
+    command = [redact_line(redact_value(word)) for word in invocation.command]
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
             raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
@@ -81,7 +82,7 @@ async def _manifest(
         output=str(output) if output else None,
         cwd=os.getcwd(),
         command=command,
-        options={name: redacted(value) for name, value in options.items()},
+        options={name: redact_line(value) if name == "notify" else redacted(value) for name, value in options.items()},
         definition={
             "kind": definition.kind,
             "fingerprint": identity.crew,

@@ -26,6 +26,7 @@ from crewrun.batch.watchers import (
     DeadlineWatcher,
     Display,
     DisplayWatcher,
+    FinishWatcher,
     Gauge,
     HeartbeatWatcher,
     SignalWatcher,
@@ -80,7 +81,7 @@ class Session:
             self._progress.unread = await self._count_unread(reason)
         if isinstance(sink, TableStream):
             reason, error = await self._write_output(partial(self._finish_stream, sink, signals), reason, error)
-        gone, error = await self._finish_results(sink, reason, error)
+        gone, error = await self._finish_watched(sink, reason, error, signals)
         if self._table is not None:
             reason, error = await self._write_output(partial(self._write_table, self._table, signals), reason, error)
         code = _exit_code(self._progress, reason, error)
@@ -133,6 +134,18 @@ class Session:
     def _watch_canary(self, canary: Canary, display: Display) -> CanaryWatcher:
         limit_usd = self._settings.max_forecast_usd
         return CanaryWatcher(canary, limit_usd, display, self._progress, self._history.in_all, self._stop)
+
+    async def _finish_watched(
+        self, sink: Sink, reason: StopReason | None, error: Failure | None, signals: AsyncIterator[signal.Signals]
+    ) -> tuple[int, Failure | None]:
+        """As `_finish_results`, which takes a while for many rows; meanwhile signals are answered."""
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(FinishWatcher(signals, self._run.request.say, is_stopping=reason is not None).watch)
+            try:
+                finished = await self._finish_results(sink, reason, error)
+            finally:
+                watching.cancel_scope.cancel()
+        return finished
 
     async def _finish_results(
         self, sink: Sink, reason: StopReason | None, error: Failure | None

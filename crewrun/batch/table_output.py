@@ -26,7 +26,12 @@ class WritingInterrupted(Exception):
 
 
 async def write_table(table: ResultsTable, signals: AsyncIterator[signal.Signals]) -> TableReport:
-    """Write the table of a session that has ended. Raises OutputFailed, and WritingInterrupted at a signal."""
+    """Write the table of a session that has ended.
+
+    Raises OutputFailed, and for a table that takes seconds WritingInterrupted at a signal.
+    """
+    if not table.is_large:
+        return await anyio.to_thread.run_sync(table.write)
     async with _heeding(signals) as received:
 
         def check() -> None:

@@ -108,6 +108,26 @@ class StopWatcher:
             self.display.stopping(self.progress)
 
 
+@dataclass(slots=True)
+class FinishWatcher:
+    """Answers signals after the last row, while the results are brought into their final form.
+
+    The next session can do that as well, so a second signal ends the process, and the first if the run was stopped.
+    """
+
+    signals: AsyncIterator[signal.Signals]
+    say: Callable[[str], None]
+    is_stopping: bool
+
+    async def watch(self) -> None:
+        """Handle each signal as it comes."""
+        async for number in self.signals:
+            if self.is_stopping:
+                os._exit(SIGNALS[number].exit_code)
+            self.is_stopping = True
+            self.say("all rows have ended and the results are being put in order; again ends now")
+
+
 @dataclass(frozen=True, slots=True)
 class DeadlineWatcher:
     """Stops the run after `deadline_s`; `deadline` is the deadline as the user wrote it."""

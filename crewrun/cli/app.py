@@ -29,9 +29,10 @@ from crewrun.cli.plot import plot
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
+from crewrun.cli.setup import exit_now
 from crewrun.cli.show import show
 from crewrun.cli.status import status
-from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed
+from crewrun.errors import CrewrunError, CrewrunWarning, OutputClosed, OutputFailed
 from crewrun.redaction.redactor import learn, redact, redact_line
 from crewrun.redaction.values import environment_secrets
 from crewrun.terminal import announce, complain, say_all, visible
@@ -92,6 +93,8 @@ def run() -> None:
         if not isinstance(wrong, OutputClosed):
             complain(str(wrong))
         code = wrong.exit_code
+        if isinstance(wrong, OutputClosed | OutputFailed):
+            exit_now(code)  # what standard output still has in its buffer would fail again
     except typer.Abort:
         code = 130
     except Exception as wrong:

@@ -1,25 +1,25 @@
 """`crewrun batch`: flags in, exit code out. The run itself is `crewrun.batch.run`."""
 
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from crewrun.cli import flags
-from crewrun.cli.flag_origins import flag_origins
+from crewrun.cli.flag_origins import check_values, flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
     from crewrun.batch.summary import Report
+    from crewrun.cli.notify import Notice
 
 
 @flags.takes_batch_flags
 def batch(
     inputs: str = typer.Argument(
-        ..., metavar="INPUTS", help="A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file, or - for stdin."
+        ..., metavar="INPUTS", help="A table: CSV, TSV, JSONL, JSON, Parquet, Arrow or Excel; - for stdin."
     ),
     crew: flags.Crew = None,
     *,
@@ -39,6 +39,7 @@ def batch(
     from crewrun.batch.invocation import BatchRequest, Invocation
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.source import claimed
+    from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, load_crew, load_env
     from crewrun.cli.streams import claim_output
 
@@ -47,22 +48,26 @@ def batch(
     values |= read_fields(values["map"], values["fields"])
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
-    definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
-    settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
-    if dry_run:
-        from crewrun.cli.dry_run import show_plan
+    with Notice(None if dry_run else values["notify"], inputs) as notice:
+        definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
+        settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
+        check_values(settings, values, definition)
+        if dry_run:
+            from crewrun.cli.dry_run import show_plan
 
-        show_plan(inputs, definition, settings, flag_origins(values), stdout_fd, as_json=as_json)
-        return
-    invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
-    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
+            show_plan(inputs, definition, settings, flag_origins(values), stdout_fd, as_json=as_json)
+            return
+        invocation = Invocation(inputs, crew or str(definition.path), ["crewrun", *sys.argv[1:]])
+        carry_out(BatchRequest(invocation, definition, settings, stdout_fd), notice)
 
 
-def carry_out(request: "BatchRequest") -> NoReturn:
-    """Run the batch and end the process with its exit code."""
+def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
+    """Run the batch, say and notify how it went, and end the process with its exit code."""
+    from crewrun.cli.resume_command import resume_command
     from crewrun.errors import OutputFailed, RunHeld
     from crewrun.terminal import say
 
+    notice.learn(request)
     try:
         report = _run(request)
     except RunHeld as held:
@@ -72,7 +77,7 @@ def carry_out(request: "BatchRequest") -> NoReturn:
         sys.exit(0)
     except OutputFailed as full:  # before the first row
         raise OutputFailed(f"{full}\nto go on: {resume_command(request)}") from full
-    end(report, request)
+    end(report, request, notice)
 
 
 def _run(request: "BatchRequest") -> "Report":
@@ -100,27 +105,18 @@ def _writes_to_stdout(request: "BatchRequest") -> bool:
     return output_path(request.invocation.inputs, settings.output, settings.part) is None
 
 
-def end(report: "Report", request: "BatchRequest") -> NoReturn:
+def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
-    from crewrun.cli.report import say_report
+    from crewrun.cli.report import next_command, report_text, say_report
+    from crewrun.cli.resume_command import resume_command
     from crewrun.cli.setup import exit_now
 
     settings = request.settings
+    commands = resume_command(request), resume_command(request, replay=False)
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
-        say_report(report, resume_command(request), resume_command(request, replay=False))
+        say_report(report, *commands)
     if settings.summary:
         write_summary(settings.summary, report.summary)
+    notice.send(report, report_text(report, *commands), next_command(report, *commands))
     exit_now(report.exit_code)
-
-
-def resume_command(request: "BatchRequest", *, replay: bool = True) -> str:
-    """The command that continues a run, without --fresh; without `replay` it also makes the calls --replay left out."""
-    from crewrun.redaction.redactor import redact_value
-    from crewrun.runs.manifest import without
-
-    invocation, settings = request.invocation, request.settings
-    if invocation.resume_command is not None:
-        return invocation.resume_command
-    words = [redact_value(word) for word in without("fresh", invocation.command, is_set=settings.fresh)]
-    return shlex.join(words if replay else without("replay", words, is_set=settings.replay))

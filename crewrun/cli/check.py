@@ -66,6 +66,7 @@ def lines(findings: "Findings") -> list[str]:
         report.append(f"defaults of flags from {findings.defaults}")
     if findings.constants:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
+    report += [f"fills {{{name}}} from {column!r}" for name, column in findings.input_options.map.items()]
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.input_notes:

@@ -127,9 +127,9 @@ def lines(counts: Counts, now: datetime, width: int, stopping: str | None = None
     """The lines to draw, none wider than `width` columns."""
     parts = _fitting(counts, now, width)
     first = Text(no_wrap=True)
-    for part in parts:
-        first.append(BETWEEN if first else "", style="dim")
-        first.append(part, style=_style(part, counts))
+    for number, part in enumerate(parts):
+        first.append(BETWEEN if number else "", style="dim")
+        first.append(part, style=_style(number, part, counts))
     first.truncate(width, overflow="ellipsis")
     report = [first]
     for wait in counts.waits:
@@ -153,10 +153,10 @@ def _fitting(counts: Counts, now: datetime, width: int) -> list[str]:
     return parts
 
 
-def _style(part: str, counts: Counts) -> str:
+def _style(number: int, part: str, counts: Counts) -> str:
     if part.endswith(" failed"):
         return "red" if counts.failed else ""
-    return "yellow" if part.startswith("waiting: ") else "bold" if part[0].isdigit() and "/" in part else ""
+    return "yellow" if part.startswith("waiting: ") else "" if number else "bold"
 
 
 def fitted(words: str, width: int, style: str) -> Text:

@@ -20,6 +20,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example(
             "Try a crew on five rows, without a model", "crewrun batch topics.jsonl -m offline --limit 5 -o try.jsonl"
         ),
+        Example("A table whose column Subject fills {topic}", "crewrun batch tickets.csv --map topic=Subject"),
         Example("Run all rows, 50 at once, for at most two dollars", "crewrun batch topics.jsonl -j 50 --budget 2"),
         Example("In a pipe", "jq -c '{topic: .title}' articles.jsonl | crewrun batch - | jq -r .output"),
     ),
@@ -37,6 +38,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ),
     "status": (
         Example("How far is it?", "crewrun status topics.results.jsonl"),
+        Example("Until it ends", "crewrun status topics.results.jsonl --watch"),
         Example("Do results, journal and input agree?", "crewrun status topics.results.jsonl --verify"),
     ),
     "runs": (Example("The runs of a project, the newest first", "crewrun runs ."),),

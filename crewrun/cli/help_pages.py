@@ -82,7 +82,7 @@ def help_of_group(path: str, text: str, parameters: Sequence[Any], commands: Map
         page.table(title, rows, least=widest)
     page.table(_OTHER, [(_flag(one), _flag_help(one)) for one in parameters], least=widest)
     page.examples(EXAMPLES[""])
-    page.text(f"`{path} COMMAND --help` explains a command.")
+    page.text(f"`{path} COMMAND --help` explains a command, `{path} help` lists the pages of the manual.")
     return page.content
 
 

@@ -1,7 +1,7 @@
 """`crewrun init`: makes a folder with a crew that works at once."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from crewrun.cli import flags
 from crewrun.cli.inputs import read_fields
 
 if TYPE_CHECKING:
-    from crewrun.batch.settings import BatchSettings
     from crewrun.row import Row
+    from crewrun.tables.options import InputOptions
 
 _DIR = "Where the files go; made if it is not there."
 
@@ -119,24 +119,25 @@ def _from_table(inputs: str, folder: Path, flag_values: dict[str, Any]) -> list[
         raise UsageError("--from -: a pipe can be read only once; write it to a file, and name that")
     values = {name: value for name, value in flag_values.items() if value is not None}
     settings = BatchSettings(**values)
-    columns, rows = run_loop(_head, inputs, settings)
+    columns, rows, notes = run_loop(_head, inputs, replace(settings.input_options, map={}))
     if not columns:
         raise UsageError(f"--from {inputs}: has no rows, so its columns are not known")
-    if problem := unknown_column(settings.input_options, rows, columns):
+    if problem := unknown_column(settings.input_options, rows or [dict.fromkeys(columns)], columns):
         raise UsageError(f"{problem}; {inputs} has {listed(columns)}")
     _write(folder, {"crew.yaml": starter_crew(Table(Path(inputs).name, columns, rows, values))})
     crew = folder / "crew.yaml"
     batch = ["crewrun", "batch", inputs, *([] if _is_found(inputs, crew) else ["--crew", str(crew)])]
     count = f"{len(columns):,} column{'s' if len(columns) > 1 else ''}"
     return [
+        *([f"{inputs}: {', '.join(notes)}"] if notes else []),
         f"{crew}: one task for each row, with the {count} of {inputs}; say in it what is to be done",
         f"try it: {shlex.join([*batch, '-m', 'offline'])}",
         f"see what is sent: {shlex.join(['crewrun', 'check', *batch[2:]])}",
     ]
 
 
-async def _head(inputs: str, settings: "BatchSettings") -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns of a table, and its first rows."""
+async def _head(inputs: str, options: "InputOptions") -> "tuple[list[str], list[dict[str, Any]], Sequence[str]]":
+    """The columns of a table, its first rows, and how it is read where that is not what its name says."""
     from crewrun.batch.first_rows import FIRST_ROWS
     from crewrun.batch.source import open_source
 
@@ -147,10 +148,10 @@ async def _head(inputs: str, settings: "BatchSettings") -> tuple[list[str], list
             rows.append(row.inputs)
         return len(rows) >= FIRST_ROWS
 
-    options = replace(settings.input_options, id_field=None, map={})
     source = open_source(inputs, options)
+    await source.start()
     await source.visit(see)
-    return list(source.columns or dict.fromkeys(name for row in rows for name in row)), rows
+    return list(source.columns or dict.fromkeys(name for row in rows for name in row)), rows, source.notes
 
 
 def _is_found(inputs: str, crew: Path) -> bool:

@@ -137,6 +137,8 @@ def wait_words(wait: Wait) -> Iterator[str]:
         yield f"waiting: {cause} (since {duration_left(wait.since_s)}{', ' + until if until else ''})"
     yield f"waiting: {cause} ({until})" if until else f"waiting: {cause}"
     yield f"{cause} ({until})" if until else cause
+    if until and wait.left_s is not None:
+        yield f"{cause} ({duration_left(wait.left_s)} left)"
     yield cause
 
 
@@ -197,7 +199,7 @@ def _parts(counts: Counts, now: datetime) -> tuple[str, ...]:
 def _coarse(eta_s: float | None) -> str:
     """The time left in its largest unit: `~3 m`."""
     if eta_s is None or eta_s < 60:
-        return "" if eta_s is None else f"~{ceil(eta_s)} s"
+        return "" if eta_s is None else f"{ceil(eta_s)} s"
     return f"~{eta_s / 60:.0f} m" if eta_s < 3600 else f"~{eta_s / 3600:.0f} h"
 
 
@@ -215,7 +217,7 @@ def _cause(wait: Wait) -> str:
         case WaitKind.OUTAGE if wait.reason and wait.address:
             return f"{wait.reason[0].lower()}{wait.reason[1:]} at {wait.address}"
         case WaitKind.OUTAGE:
-            return f"outage of {model}: {visible(redact_line(' '.join((wait.cause or '').split())))}"
+            return f"outage of {model}: {_one_line(wait.cause)}"
         case WaitKind.PROBE:
             return f"{model} refused a call; a probe decides"
         case WaitKind.RESET | WaitKind.REFUSALS:
@@ -229,8 +231,16 @@ def _cause(wait: Wait) -> str:
             return f"rate limit of {model}, {wait.limit} at once"
         case WaitKind.SLOW_START:
             return f"{wait.limit} at once so far, growing"
+        case WaitKind.MAX_RPM:
+            return f"max_rpm {wait.limit} of the crew"
+        case WaitKind.RETRY:
+            return f"retry after {_one_line(wait.cause)}"
     spent, limit = money(wait.spent_usd or 0.0), money(wait.limit_usd or 0.0)
     return f"budget: {spent} of {limit} spent, the rest is reserved for calls in flight"
+
+
+def _one_line(text: str | None) -> str:
+    return visible(redact_line(" ".join((text or "").split())))
 
 
 def _until(wait: Wait) -> str:

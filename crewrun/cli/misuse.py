@@ -76,16 +76,17 @@ def no_such_command(word: str, commands: Mapping[str, Any]) -> str:
     return f"there is no command {word!r}; {advice or 'crewrun --help lists them'}"
 
 
-def swallowed_flag(values: Mapping[str, Any], parameters: Sequence[Any]) -> str | None:
-    """The message when a flag stands where the value of another one belongs, as in `-o --fresh`; None if none does."""
+def swallowed_flag(values: Mapping[str, Any], parameters: Sequence[Any], words: Sequence[str]) -> str | None:
+    """The message when a flag stands where the value of another one belongs, as in `-o --fresh`; None if none does.
+
+    In `--grep=--fresh` it is meant as a value.
+    """
     flags = {name for one in parameters for name in (*one.opts, *one.secondary_opts) if name.startswith("-")}
     for one in parameters:
         for value in _listed(values.get(one.name)):
-            if isinstance(value, str) and value in flags and one.opts[0].startswith("-"):
-                return (
-                    f"{one.opts[0]}: needs a value, {metavar(one)}, before {value}; what is really called that is "
-                    f"written ./{value}"
-                )
+            if isinstance(value, str) and value in flags and value in words and one.opts[0].startswith("-"):
+                flag = one.opts[0]
+                return f"{flag}: needs a value, {metavar(one)}, before {value}; if that is the value: {flag}={value}"
     return None
 
 

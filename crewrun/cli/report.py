@@ -37,10 +37,16 @@ def say_report(report: Report, command: str, redo: str) -> None:
 
 
 def report_text(report: Report, command: str, redo: str) -> str:
-    """The report's first and last words as one line, for messages elsewhere: counts, why it stopped, what to do."""
+    """The report in one line, for messages elsewhere: counts, cost, why it stopped, and what to do."""
     sheet = _sheet(report, command, redo)
-    stopped = [line.in_full for line in sheet.stopped]
-    return "; ".join([sheet.headline[0], *stopped, *(part for part in [sheet.next_step.action] if part)])
+    step = sheet.next_step
+    parts = [" · ".join(sheet.headline[:3]), *(line.text for line in sheet.stopped)]
+    return "; ".join([*parts, f"{step.action} {step.command}"] if step.command else parts)
+
+
+def next_command(report: Report, command: str, redo: str) -> str | None:
+    """The command that the report recommends, None when there is nothing to do."""
+    return _next_step(report, command, redo).command or None
 
 
 def _sheet(report: Report, command: str, redo: str) -> Sheet:
@@ -53,6 +59,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         if summary["stopped"]
         else [],
         failed=failed,
+        look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
         retry=_retry_command(run, failed) if report.folder and run else None,
         tools=_tool_lines(summary),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],

@@ -48,11 +48,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The parts of a report, in their order. `headline` has the counts and further figures, by importance."""
+    """The parts of a report, in their order. `headline` has the counts and further figures, by importance; `look` and
+    `retry` are commands that list the failed rows, and run those of one category again.
+    """
 
     headline: Sequence[str]
     stopped: Sequence[Line]
     failed: Sequence[Failed]
+    look: str | None
     retry: str | None
     tools: Sequence[Line]
     notes: Sequence[Line]
@@ -114,6 +117,8 @@ def _lines(sheet: Sheet, detail: _Detail) -> list[Line]:
     if others := sheet.failed[detail.categories :]:
         words = ", ".join(f"{one.count:,} × {one.category}" for one in others)
         lines.append(Line(f"  {words}", "failure", hang=6, is_cut=True))
+    if sheet.look and detail.is_rich:
+        lines.append(Line("", "note", action="  to see them all:", command=sheet.look))
     if sheet.retry and detail.is_rich:
         lines.append(Line("", "note", action="  to run one kind of them again:", command=sheet.retry))
     lines += sheet.tools[: detail.tools]

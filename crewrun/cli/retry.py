@@ -27,6 +27,10 @@ def retry(
         None, "--only", metavar="CATEGORY", help="Only rows that failed with this category, such as rate_limit."
     ),
     input: flags.ForAllRows = None,  # noqa: A002  (a parameter is called as its flag is)
+    format: flags.Format = None,  # noqa: A002  (as above)
+    delimiter: flags.Delimiter = None,
+    encoding: flags.Encoding = None,
+    sheet: flags.Sheet = None,
     map: flags.Map = None,  # noqa: A002  (as above)
     fields: flags.Fields = None,
 ) -> None:
@@ -34,11 +38,12 @@ def retry(
 
     With --only the other rows are left alone. Options, crew and inputs are those of the run, -i included, except
     --fresh and --replay; keys and passwords come from the environment, which has to lead to the same models, and -i,
-    --map and --fields have to repeat the run's. Exit codes are those of `crewrun batch`.
+    --map and other flags of the input have to repeat the run's. Exit codes are those of `crewrun batch`.
     """
     from crewrun.batch.invocation import BatchRequest
     from crewrun.cli.batch import carry_out
     from crewrun.cli.categories import category_named
+    from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, folder_of, load_crew, load_env
     from crewrun.errors import UsageError
 
@@ -49,12 +54,14 @@ def retry(
     load_env()
     load_env(folder_of(manifest.crew))
     settings = _settings(run, folder, manifest, results, read_inputs(input or ()))
+    _check_same_reading(run, settings, {"format": format, "delimiter": delimiter, "encoding": encoding, "sheet": sheet})
     _check_same_fields(run, settings, read_fields(map, fields))
     stdout_fd = claim_stdout()
-    definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
-    if not Path(manifest.inputs).exists():
-        raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
-    carry_out(BatchRequest(invocation, definition, settings, stdout_fd))
+    with Notice(settings.notify, manifest.inputs) as notice:
+        definition = load_crew(manifest.crew, manifest.inputs, strict=settings.strict, engine=settings.engine)
+        if not Path(manifest.inputs).exists():
+            raise UsageError(f"{run}: its input {manifest.inputs} no longer exists")
+        carry_out(BatchRequest(invocation, definition, settings, stdout_fd), notice)
 
 
 def _find(run: str) -> "tuple[RunFolder, Manifest]":
@@ -133,6 +140,20 @@ def _same_constants(run: str, old: Mapping[str, Any], repeated: Mapping[str, Any
     if lost := [name for name, value in same.items() if REDACTED in str(value)]:
         raise UsageError(f"{run}: a run keeps no secrets; give this one again: -i {lost[0]}=…")
     return same
+
+
+def _check_same_reading(run: str, settings: "BatchSettings", repeated: Mapping[str, str | None]) -> None:
+    """Raise UsageError for a flag that would read other rows than the run had."""
+    from crewrun.errors import UsageError
+
+    for name, value in repeated.items():
+        own = getattr(settings, name)
+        if value is not None and value != (None if own is None else str(own)):
+            has = f"--{name} {own}" if own is not None else f"no --{name}"
+            raise UsageError(
+                f"--{name} {value}: {run} had {has}, and would have other rows; leave it out, retry takes what the run "
+                "had"
+            )
 
 
 def _check_same_fields(run: str, settings: "BatchSettings", repeated: Mapping[str, Any]) -> None:

@@ -85,7 +85,9 @@ def _near_misses(
         if not _WORDS.fullmatch(name) or has_key(name, inputs):
             continue
         near = get_close_matches(alike(name), list(forms), n=1, cutoff=_SIMILARITY)
-        if near:
+        if "." in name and has_key(name.partition(".")[0], inputs):
+            yield f"{{{name}}} is sent as it is: a field of an object is taken by --map NAME={name.strip()}"
+        elif near:
             yield f"{{{name}}} is sent as it is: there is no such input; did you mean {{{forms[near[0]]}}}?"
         elif has_columns and _TITLE.fullmatch(name):
             yield f"{{{name}}} is sent as it is: the rows have no such column"

@@ -46,9 +46,9 @@ LLM: Mapping[str, str] = {
     "additional_params": "Further parameters, sent to the provider unchanged.",
 }
 AGENT: Mapping[str, str] = {
-    "role": "Who the agent is. May contain {placeholders}.",
-    "goal": "What the agent wants to achieve. May contain {placeholders}.",
-    "backstory": "The agent's background and experience. May contain {placeholders}.",
+    "role": "Who the agent is. May contain {placeholders}; {{x}} is the text {x}.",
+    "goal": "What the agent wants to achieve. May contain {placeholders}; {{x}} is the text {x}.",
+    "backstory": "The agent's background and experience. May contain {placeholders}; {{x}} is the text {x}.",
     "llm": "The model that plays the agent: a name, or a mapping with `model` and parameters; in a list, fallbacks.",
     "tools": "What the agent may use: built-in tools by name, your own as module:attr or file.py:attr.",
     "max_iter": "The most turns with tools before the agent must answer. Default: 25.",
@@ -80,8 +80,8 @@ KNOWLEDGE_CONFIG: Mapping[str, str] = {
 }
 TASK: Mapping[str, str] = {
     "name": "The task's name. Default: task_1, task_2, … by position.",
-    "description": "What is to be done. May contain {placeholders}.",
-    "expected_output": "What the answer must satisfy. May contain {placeholders}.",
+    "description": "What is to be done. May contain {placeholders}; {{x}} is the text {x}.",
+    "expected_output": "What the answer must satisfy. May contain {placeholders}; {{x}} is the text {x}.",
     "agent": "The name of the agent that does it. In a hierarchical crew: whom the manager may delegate it to.",
     "context": "The earlier tasks whose outputs this one sees; [] for none. Default: all earlier tasks.",
     "async_execution": "Start at once, and wait for it only before the next task that is not async. Default: false.",
@@ -89,7 +89,7 @@ TASK: Mapping[str, str] = {
     "output_json": "A pydantic class (module:attr) that the answer must validate against; the output is its JSON.",
     "output_pydantic": "A pydantic class (module:attr) that the answer must validate against.",
     "output_schema": "A JSON Schema that the answer must validate against, or the path of a file with one.",
-    "output_file": "A file that the answer is written to as well. May contain {placeholders}.",
+    "output_file": "A file that the answer is written to as well. May contain {placeholders}; {{x}} is the text {x}.",
     "create_directory": "Create the folder of output_file if it is missing. Default: true.",
     "markdown": "Ask for an answer in Markdown. Default: false.",
     "human_input": "Not supported: crewrun runs unattended.",

@@ -5,8 +5,10 @@ pyproject.toml that has the table (others are passed by, as ruff does). Keys are
 `crew`. The crew file's own values come before them, then flags and variables.
 """
 
+import codecs
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,16 +76,25 @@ def find_defaults() -> ProjectDefaults:
         return ProjectDefaults()
     while True:
         own, shared = os.path.join(folder, OWN_FILE), os.path.join(folder, SHARED_FILE)
-        if os.path.isfile(own):
+        if _is_trusted(own) and os.path.isfile(own):
             ignored = [f"{_shown(shared)}: [tool.crewrun] has no effect beside {OWN_FILE}"] if _table(shared) else []
             return replace(_read(own, (), _parsed(own)), warnings=ignored)
-        table = _table(shared)
+        table = _table(shared) if _is_trusted(shared) else None
         if table is not None:
             return _read(shared, _TABLE, table)
         parent = os.path.dirname(folder)
         if parent == folder:
             return ProjectDefaults()
         folder = parent
+
+
+def _is_trusted(file: str) -> bool:
+    """Whether it is not another user's in a folder such as /tmp, where anyone may leave one: it names commands."""
+    try:
+        owner, folder = os.stat(file).st_uid, os.stat(os.path.dirname(file))
+    except OSError:
+        return False
+    return owner in (0, os.geteuid(), folder.st_uid) or not folder.st_mode & stat.S_IWOTH
 
 
 def _table(file: str) -> Any:
@@ -101,9 +112,11 @@ def _table(file: str) -> Any:
 def _parsed(file: str) -> dict[str, Any]:
     try:
         with open(file, "rb") as opened:
-            return tomllib.load(opened)
+            return tomllib.loads(opened.read().removeprefix(codecs.BOM_UTF8).decode())
     except OSError as refused:
         raise UsageError(f"{_shown(file)}: cannot be read: {refused.strerror}") from None
+    except UnicodeDecodeError as wrong:
+        raise UsageError(f"{_shown(file)}: is not UTF-8 (byte {wrong.start + 1})") from None
     except (ValueError, RecursionError) as wrong:
         raise UsageError(f"{_shown(file)}: is not valid TOML: {wrong}") from None
 
@@ -137,7 +150,7 @@ def _problems(file: str, prefix: KeyPath, table: Mapping[str, Any]) -> Iterator[
     for key, value in table.items():
         name = _name(key)
         if name not in names:
-            near = suggest(name, names) or f"; the keys are {listed(names)}"
+            near = _misplaced(key, value) or suggest(name, names) or f"; the keys are {listed(names)}"
             yield problem((key,), f"unknown key {key!r}{near}")
         elif name in values:
             yield problem((key,), f"this key is there already, as {spelled[name]!r}")
@@ -156,6 +169,15 @@ def _problems(file: str, prefix: KeyPath, table: Mapping[str, Any]) -> Iterator[
             needs, shown = needed_at(path), _written(path, error["input"])
             message = explain(error, shown) if needs is None else f"needs to be {needs}, not {shown}"
             yield problem((spelled[path[0]], *path[1:]), message)
+
+
+def _misplaced(key: str, value: Any) -> str | None:
+    """What to do with a table that would be right in pyproject.toml or in a crew file."""
+    if isinstance(value, dict) and key in ("tool", "batch", "crewrun"):
+        return (
+            "; the keys of flags stand at the top, in no table" if key != "batch" else "; its keys stand one level up"
+        )
+    return None
 
 
 def _name(key: str) -> str:
@@ -187,13 +209,16 @@ def _line(file: str, path: KeyPath) -> int | None:
     """The line of the key at `path`, or of the nearest one around it; only looked for when something is wrong."""
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    with open(file, encoding="utf-8") as opened:
+    with open(file, encoding="utf-8-sig") as opened:
         for number, line in enumerate(opened, 1):
             if _HEADER.fullmatch(line.rstrip("\n")):
-                table = _path_of(f"{line.partition(']')[0].replace('[[', '[')}]")
-                lines.setdefault(table, number)
+                table = place = _path_of(f"{line.partition(']')[0].replace('[[', '[')}]")
             elif key := _KEY.match(line):
-                lines.setdefault((*table, *_path_of(f"{key[1]} = 0")), number)
+                place = (*table, *_path_of(f"{key[1]} = 0"))
+            else:
+                continue
+            for size in range(len(place), 0, -1):  # a table is where its first key is
+                lines.setdefault(place[:size], number)
     return next((lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in lines), None)
 
 

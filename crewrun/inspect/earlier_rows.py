@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from crewrun.errors import JournalDamaged, UsageError
 from crewrun.journal.database import failure, read_journal
 from crewrun.journal.done_index import DoneIndex
+from crewrun.journal.keys import id_key
 from crewrun.journal.schema import OK
 from crewrun.llm.providers import OFFLINE
 from crewrun.row import Row
@@ -97,6 +98,22 @@ class EarlierRows:
             return None
         priced = [cost for cost in costs if cost is not None]
         return sum(priced) / len(priced) * len(seqs) if priced and len(priced) == len(costs) else None
+
+    def share_of(self, tasks: Sequence[str], seqs: Sequence[int]) -> float:
+        """The share (0 to 1) of these tasks in the cost of the calls that are recorded of these entries' rows."""
+        sample = _sample(seqs)
+        try:
+            with closing(read_journal(self._path)) as db:
+                ids = [db.execute("select id from rows where seq = ?", (seq,)).fetchone()[0] for seq in sample]
+                rows = ", ".join(str(id_key(packed)) for packed in ids)
+                costs = "select task, sum(cost_usd) from calls where cost_usd > 0 and row in"
+                by_task = db.execute(f"{costs} ({rows}) group by task").fetchall()
+                names = dict(db.execute("select id, name from names"))
+        except (sqlite3.Error, JournalDamaged, LookupError, TypeError):
+            return 1.0
+        own = sum(cost for code, cost in by_task if str(names.get(code, code)).partition("/")[0] in tasks)
+        whole = sum(cost for _, cost in by_task)
+        return own / whole if whole else 1.0
 
 
 def latest_definition(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from crewrun.errors import CrewrunError, UsageError
 from crewrun.inspect.gc import is_run
 from crewrun.inspect.status import Status, read_status, when
-from crewrun.inspect.view import nearby, open_folder, results_of
+from crewrun.inspect.view import nearby, open_folder, output_of
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import read_manifest
 
@@ -96,7 +96,7 @@ def _look_at(folder: RunFolder) -> RunEntry:
     """What a run folder has. Raises nothing: one that cannot be read is in the list as that."""
     results = folder.path
     try:
-        results = results_of(folder, read_manifest(folder.manifest)) or folder.path
+        results = output_of(folder, read_manifest(folder.manifest)) or folder.path
         with open_folder(folder) as view:
             status = read_status(view)
     except CrewrunError as wrong:

@@ -11,6 +11,7 @@ from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
+from crewrun.limits.waits import Wait
 from crewrun.messages import Endpoint
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class CrossLoopLimiter:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(failed(), self._loop))
 
-    async def back_off(self, seconds: float) -> None:
+    async def back_off(self, seconds: float, wait: Wait) -> None:
         """See `Limiter.back_off`."""
         await anyio.sleep(seconds)
 

@@ -14,6 +14,7 @@ from crewrun.limits.limiter import Limiters
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
+from crewrun.limits.waits import Wait
 from crewrun.messages import Endpoint
 
 
@@ -80,7 +81,7 @@ class FrozenLimiter:
         """See `Limiter.failed`."""
         return await self._limiter.failed(permit, error, result)
 
-    async def back_off(self, seconds: float) -> None:
+    async def back_off(self, seconds: float, wait: Wait) -> None:
         """See `Limiter.back_off`."""
         await anyio.sleep(seconds)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from crewrun.errors import CallError
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
+from crewrun.limits.waits import Wait
 from crewrun.messages import Endpoint
 
 
@@ -45,8 +46,8 @@ class Limiter(Protocol):
         """The attempt failed. Returns whom that is about; for `ALL`, `enter_probe` tells whether it really is."""
         ...
 
-    async def back_off(self, seconds: float) -> None:
-        """Wait before a call's next attempt."""
+    async def back_off(self, seconds: float, wait: Wait) -> None:
+        """Wait before a call's next attempt; `wait` says why."""
         ...
 
     def given_up(self, permit: Permit, result: CallResult | None = None) -> None:

@@ -1,6 +1,7 @@
 """`LocalLimiter`: the limiter of one endpoint, for all rows of a run, in the run's event loop."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import anyio
 
@@ -39,14 +40,23 @@ class LocalLimiter:
             )
         self._run = run
         self._pauses = 0
-        self._backing_off: dict[int, float] = {}  # until when calls wait for their next attempt
+        # Until when calls wait for their next attempt, and why.
+        self._backing_off: dict[int, tuple[float, Wait]] = {}
         self._learning = Learning(run.bounds.get(endpoint.name, NOTHING_LEARNED))
 
     @property
     def wait(self) -> Wait | None:
         """What calls wait for; None when they do not wait."""
-        wait = (self._breaker and self._breaker.wait) or self.rate_limiter.wait
+        wait = (self._breaker and self._breaker.wait) or self.rate_limiter.wait or self._pause
         return wait and wait.of(self.name)
+
+    @property
+    def _pause(self) -> Wait | None:
+        """The pause of calls before their next attempt, if no call is out meanwhile."""
+        if not self._backing_off or self.rate_limiter.in_flight:
+            return None
+        until, wait = min(self._backing_off.values(), key=lambda pause: pause[0])
+        return replace(wait, calls=len(self._backing_off), left_s=max(0.0, until - anyio.current_time()))
 
     def stuck_calls(self, seconds: float) -> int:
         """How many calls will not be answered within `seconds`: the endpoint does not answer, or asks to wait."""
@@ -54,7 +64,7 @@ class LocalLimiter:
         if breaker is not None and breaker.is_silent:
             return breaker.waiting + limiter.waiting + len(self._backing_off)
         end = anyio.current_time() + seconds
-        late = sum(until > end for until in self._backing_off.values())
+        late = sum(until > end for until, _ in self._backing_off.values())
         return late + (limiter.waiting if limiter.next_s is not None and limiter.next_s > seconds else 0)
 
     @property
@@ -215,10 +225,10 @@ class LocalLimiter:
         is_crowded = isinstance(error, RateLimited) and error.is_concurrency and self.rate_limiter.in_flight > 0
         return self._breaker.failed(permit, error, is_crowded=is_crowded)
 
-    async def back_off(self, seconds: float) -> None:
+    async def back_off(self, seconds: float, wait: Wait) -> None:
         """See `Limiter.back_off`."""
         number, self._pauses = self._pauses, self._pauses + 1
-        self._backing_off[number] = anyio.current_time() + seconds
+        self._backing_off[number] = (anyio.current_time() + seconds, wait)
         try:
             await anyio.sleep(seconds)
         finally:

@@ -21,6 +21,8 @@ class WaitKind(StrEnum):
     RATE = "rate"  # a limit of requests per minute that was found out from refusals
     CONCURRENCY = "concurrency"  # a number of requests at once that was found out from refusals
     SLOW_START = "slow start"  # the number at once is still growing
+    MAX_RPM = "max_rpm"  # `max_rpm` of a crew or an agent
+    RETRY = "retry"  # the pause between two attempts of a call
     BUDGET = "budget"  # what is left of the budget is reserved for calls in flight
 
 
@@ -90,6 +92,10 @@ class Wait:
                 return f"429s: {self.limit} at once"
             case WaitKind.SLOW_START:
                 return f"{self.limit} at once so far"
+            case WaitKind.MAX_RPM:
+                return f"max_rpm: {self.limit:,} requests/min"
+            case WaitKind.RETRY:
+                return f"the next attempts, in {wait_s} s, after: {self.cause}"
         return "the budget: calls in flight first"
 
 

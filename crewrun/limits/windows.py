@@ -6,12 +6,14 @@ its time comes. A provider's limits are in `rate_limiter`, which has windows of 
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 import anyio
+
+from crewrun.limits.waits import Wait, WaitKind
 
 # A little longer than a minute: requests that leave 60 s apart may arrive closer together, by the jitter of a network.
 WINDOW_S = 60.25
@@ -117,8 +119,11 @@ class TokenWindow:
 _lock = Lock()
 
 
-async def admit(windows: Sequence[RequestWindow]) -> None:
-    """Wait until all of `windows` permit one more request, which takes the same place in each."""
+async def admit(windows: Sequence[RequestWindow], wait: Callable[[float, Wait], Awaitable[None]]) -> None:
+    """Wait until all of `windows` permit one more request, which takes the same place in each.
+
+    `wait` does the waiting, as `Limiter.back_off` does.
+    """
     now = anyio.current_time()
     with _lock:
         at = now
@@ -129,7 +134,8 @@ async def admit(windows: Sequence[RequestWindow]) -> None:
     if at <= now:
         return
     try:
-        await anyio.sleep_until(at)
+        per_min = min(window.per_min for window in windows)
+        await wait(at - now, Wait(WaitKind.MAX_RPM, limit=per_min, is_own=True))
     except BaseException:
         with _lock:
             for window in windows:

@@ -32,6 +32,7 @@ from crewrun.limits.failure_evidence import is_sign_of_outage
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.permit import FailureScope, Permit
 from crewrun.limits.probes import MAY_PASS, RUN_WIDE, probe_request
+from crewrun.limits.waits import Wait, WaitKind
 from crewrun.limits.windows import admit
 from crewrun.llm.attempts import Attempts
 from crewrun.llm.call import Bill, Call, Caller
@@ -199,7 +200,7 @@ class Sender:
                 row_usage = row_context.usage.of_row
                 check_row(row_usage.cost_usd, row_usage.owed_usd, row_budget_usd)
             if caller.windows:
-                await admit(caller.windows)
+                await admit(caller.windows, limiter.back_off)
             permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
             if permit.is_probe:
                 await self._prober.send(permit, self._attempts.call(probe_request(request), caller, bill))
@@ -225,7 +226,7 @@ class Sender:
             if row_context.recorder is not None:
                 row_context.recorder.retrying(row_context.task_path, error, delay_s)
             if delay_s:
-                await limiter.back_off(delay_s)
+                await limiter.back_off(delay_s, Wait(WaitKind.RETRY, cause=str(error)))
 
     async def _delay(self, failures: "_Failures", permit: Permit, error: CallError, call: Call) -> float:
         """Seconds until the next attempt; raises `error` if there is to be none."""

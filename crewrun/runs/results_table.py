@@ -20,8 +20,10 @@ from crewrun.runs.folder import RunFolder, free_name
 from crewrun.runs.manifest import digest_of, write_part, write_whole
 from crewrun.runs.results import lines_of
 from crewrun.tables.layout import Table, TableLayout
+from crewrun.tables.table_process import process_pieces
 from crewrun.unfinished import replacement
 
+_HERE_BYTES = 8_000_000  # of lines: a Parquet file of more is made by another process
 _DIGEST_BYTES = 16  # as `digest_of` has it
 
 
@@ -98,11 +100,17 @@ class ResultsTable:
         if table_now and (stamp.lines, stamp.table, stamp.layout) == (lines_now, table_now, self._layout.to_json()):
             return
         digest = blake2b(digest_size=_DIGEST_BYTES)
-        table = Table(self.path.name, self._layout, lambda: lines_of(lines) if lines_now else (), check)
         with replacement(self.path) as part:
-            pieces = table.pieces(str(self.path.parent), report.notes)
-            write_part(part, _hashed(pieces, digest.update))
+            write_part(part, _hashed(self._pieces(check, report.notes), digest.update))
             report.backup = self._publish(part, stamp, lines_now, digest.hexdigest())
+
+    def _pieces(self, check: Callable[[], None], notes: list[str]) -> Iterator[bytes]:
+        lines, name = self._folder.results, self.path.name
+        size_bytes = lines.stat().st_size if lines.is_file() else 0
+        if self._layout.form.name == "parquet" and size_bytes > _HERE_BYTES:
+            return process_pieces(lines, name, self._layout, check, notes)
+        table = Table(name, self._layout, lambda: lines_of(lines) if size_bytes else (), check)
+        return table.pieces(str(self.path.parent), notes)
 
     def replace_by(self, part: Path) -> Path | None:
         """Replace the table by `part`, whose rows are the run's. Returns where a file is now that was not the run's.

@@ -8,22 +8,13 @@ from typing import IO, Any, Final, cast
 from crewrun.errors import UsageError
 from crewrun.tables.byte_input import ByteInput
 from crewrun.tables.records import missing_extra
+from crewrun.tables.suffixes import COMPRESSIONS
 
 # The most compressed bytes that zstandard gets at once. A block of four bytes can become 128 KiB, so that this much
 # becomes 32 MiB at most; see RLE blocks in https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.2
 _ZSTD_BYTES: Final = 1024
 MAGIC_BYTES: Final = 6
-_SUFFIXES: Final = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-SUFFIXES: Final = tuple(_SUFFIXES)
-
-
-def split_suffix(name: str) -> tuple[str, str | None]:
-    """`name` without the suffix of a compression, and the suffix in lower case: `a.csv.GZ` → `a.csv`, `.gz`."""
-    for suffix in _SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)], suffix
-    return name, None
 
 
 def decompressed(packed: ByteInput, name: str, suffix: str | None, *, is_named: bool) -> tuple[ByteInput, str | None]:
@@ -34,11 +25,11 @@ def decompressed(packed: ByteInput, name: str, suffix: str | None, *, is_named: 
     """
     start = packed.head(MAGIC_BYTES)
     actual = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-    expected = _SUFFIXES[suffix] if suffix else None
+    expected = COMPRESSIONS[suffix] if suffix else None
     if is_named and start and actual != expected:
         if expected is not None:
             raise UsageError(f"{name}: is not {expected} data, whatever its name says")
-        named = next(suffix for suffix, kind in _SUFFIXES.items() if kind == actual)
+        named = next(suffix for suffix, kind in COMPRESSIONS.items() if kind == actual)
         raise UsageError(f"{name}: is compressed with {actual}; name it {Path(name).suffix}{named}, or unpack it")
     kind = actual or expected
     if kind is None or not start:

@@ -25,6 +25,14 @@ def open_compressor(compression: Compression) -> Compressor:
     """A compressor for one file."""
     if compression == "gzip":
         return zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    if compression == "bzip2":
+        import bz2
+
+        return bz2.BZ2Compressor()
+    if compression == "xz":
+        import lzma
+
+        return lzma.LZMACompressor()
     import zstandard
 
     return zstandard.ZstdCompressor().compressobj()

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
 
 from crewrun.tables.text import text_of
@@ -11,7 +10,7 @@ from crewrun.tables.text import text_of
 # A spreadsheet takes text that begins so for a formula, and may run it:
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA: Final = frozenset("=+-@\t\r")
-_GROUP_ROWS: Final = 64  # that are encoded together
+_PIECE_CHARS: Final = 1 << 16  # that are encoded together
 _AS_WRITTEN: Final = frozenset({int, float, type(None)})  # `csv` writes them as JSON does, and None as an empty cell
 
 
@@ -33,20 +32,22 @@ class CsvWriter:
 
     def records(self, rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
         """The rows as records, several at a time."""
-        rows = iter(rows)
-        while group := [[self._cell(value) for value in cells] for cells in islice(rows, _GROUP_ROWS)]:
-            self._writer.writerows(group)
-            if self._is_tsv and "\r" in self._text.getvalue():
-                # Before Python 3.13 `csv` quotes a carriage return only where lines end in one.
-                self._clear()
-                self._quoting_writer.writerows(group)
-            # JSON may contain lone surrogates, which UTF-8 cannot encode.
-            yield self._text.getvalue().encode("utf-8", "backslashreplace")
-            self._clear()
+        for cells in rows:
+            row = list(map(self._cell, cells))
+            # Before Python 3.13 `csv` quotes a carriage return only where lines end in one.
+            is_broken = self._is_tsv and any(type(cell) is str and "\r" in cell for cell in row)
+            (self._quoting_writer if is_broken else self._writer).writerow(row)
+            if self._text.tell() >= _PIECE_CHARS:
+                yield self._take()
+        if self._text.tell():
+            yield self._take()
 
-    def _clear(self) -> None:
+    def _take(self) -> bytes:
+        # JSON may contain lone surrogates, which UTF-8 cannot encode.
+        data = self._text.getvalue().encode("utf-8", "backslashreplace")
         self._text.seek(0)
         self._text.truncate()
+        return data
 
     def _cell(self, value: Any) -> Any:
         kind = type(value)

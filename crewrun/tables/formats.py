@@ -19,22 +19,12 @@ from crewrun.tables.json_lines import JsonLinesReader
 from crewrun.tables.json_values import JsonValuesReader
 from crewrun.tables.options import InputOptions
 from crewrun.tables.records import CHUNK_BYTES, TableReader
+from crewrun.tables.suffixes import FORMATS_BY_SUFFIX, split_compression
 
 # What is looked at to find a delimiter, and of a pipe all that decides on the encoding: some hundred records.
 _HEAD_BYTES: Final = 256 * 1024
 _LINES: Final = 100  # of which one is enough to be a JSON object
 _ZIP_MAGIC: Final = b"PK\x03\x04"
-_SUFFIXES: Final[dict[str, InputFormat]] = {
-    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines"), "jsonl"),
-    ".json": "json",
-    ".csv": "csv",
-    **dict.fromkeys((".tsv", ".tab"), "tsv"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), "arrow"),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
-}
-COMPRESSED_SUFFIXES: Final = compression.SUFFIXES
-TABLE_SUFFIXES: Final = tuple(_SUFFIXES)
 _NAMES: Final[dict[InputFormat, str]] = {
     "jsonl": "JSON Lines",
     "json": "JSON",
@@ -93,7 +83,7 @@ class TextStream:
 
 def suffix_format(name: str) -> InputFormat | None:
     """The format that a name says, whatever its compression; None when it says none."""
-    return _SUFFIXES.get(Path(compression.split_suffix(name)[0]).suffix.lower())
+    return FORMATS_BY_SUFFIX.get(Path(split_compression(name)[0]).suffix.lower())
 
 
 def open_table(raw: RawInput, path: str, name: str, options: InputOptions) -> OpenTable:
@@ -111,8 +101,8 @@ def open_table(raw: RawInput, path: str, name: str, options: InputOptions) -> Op
 
 
 def _open(raw: RawInput, path: str, name: str, options: InputOptions) -> OpenTable:
-    stem, suffix = compression.split_suffix(path)
-    named = _SUFFIXES.get(Path(stem).suffix.lower())
+    stem, suffix = split_compression(path)
+    named = FORMATS_BY_SUFFIX.get(Path(stem).suffix.lower())
     packed = ByteInput(raw)
     source, kind = compression.decompressed(packed, name, suffix, is_named=named is not None or suffix is not None)
     head = source.head(_HEAD_BYTES)

@@ -1,11 +1,11 @@
 """`TableLayout`: what a table of results looks like."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crewrun.tables.columns import Columns
-from crewrun.tables.output_format import OutputFormat
+from crewrun.tables.output_format import OutputFormat, parse_stored
 from crewrun.tables.writers import RowWriter, TableOptions, table_pieces
 
 
@@ -41,6 +41,12 @@ class TableLayout:
         """As it is stored, to be compared."""
         names = None if self.names is None else list(self.names)
         return {"format": str(self.form), "columns": names, "guards_formulas": self.guards_formulas}
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> "TableLayout":
+        """The layout that `to_json` gave."""
+        names = stored["columns"]
+        return cls(parse_stored(stored["format"]), None if names is None else tuple(names), stored["guards_formulas"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,33 +3,22 @@
 `writers` writes each of them.
 """
 
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, get_args
 
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
-from crewrun.tables.suffixes import Compression, split_suffixes
+from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX, Compression, split_suffixes
 
 FormatName = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
 
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
 
-_SUFFIXES: Final[dict[str, FormatName]] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".xlsx": "xlsx",
-}
-# Tables that other programs write. JSONL under such a name would be taken for a damaged file.
+# Suffixes of tables that are not written. JSONL under such a name would be taken for a damaged file.
 _FOREIGN: Final = (
-    *(".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".arrow", ".feather", ".orc", ".avro"),
-    *(".db", ".sqlite", ".duckdb", ".html", ".md", ".xml", ".zip", ".bz2", ".xz"),
+    *(".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".arrow", ".arrows", ".feather", ".ipc", ".orc", ".avro"),
+    *(".db", ".sqlite", ".duckdb", ".html", ".md", ".xml", ".zip"),
 )
 _ENDINGS: Final = ".jsonl, .csv, .tsv, .parquet or .xlsx"
 # Their files are compressed inside.
@@ -57,7 +46,7 @@ class OutputFormat:
     compression: Compression | None = None
 
     def __str__(self) -> str:
-        return self.name + {"gzip": ".gz", "zstd": ".zst", None: ""}[self.compression]
+        return self.name + next((suffix for suffix, kind in COMPRESSIONS.items() if kind == self.compression), "")
 
     @property
     def is_plain(self) -> bool:
@@ -89,7 +78,7 @@ def output_format(output: str | None, name: str | None) -> OutputFormat:
     suffixes = split_suffixes(output or "")
     if name is None and suffixes.suffix in _FOREIGN:
         raise UsageError(f"{output}: {suffixes.suffix} cannot be written; name a file that ends in {_ENDINGS}")
-    form = parse_format(name) if name is not None else _SUFFIXES.get(suffixes.suffix, "jsonl")
+    form = parse_format(name) if name is not None else _format_of(suffixes.suffix)
     if suffixes.compression is not None and form in _COMPRESSED:
         ending = (output or "")[len(suffixes.stem) + len(suffixes.suffix) :]
         raise UsageError(f"{output}: {form} is compressed inside already; name a file without {ending}")
@@ -111,7 +100,7 @@ def parse_stored(text: str) -> OutputFormat:
     return OutputFormat(parse_format(name), suffixes.compression)
 
 
-def is_table_name(path: str) -> bool:
-    """Whether the name says that it is a table other than JSONL, or compressed."""
-    suffixes = split_suffixes(os.path.basename(path))
-    return suffixes.compression is not None or _SUFFIXES.get(suffixes.suffix, "jsonl") != "jsonl"
+def _format_of(suffix: str) -> FormatName:
+    """JSONL for any suffix that says nothing, and for `.json`."""
+    named = FORMATS_BY_SUFFIX.get(suffix, "jsonl")
+    return next((form for form in FORMATS if form == named), "jsonl")

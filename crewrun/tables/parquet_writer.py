@@ -1,6 +1,7 @@
 """Parquet, with pyarrow: an extra, imported here only to write."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from typing import IO, Any, Final, cast
 
 from crewrun.tables.columns import Column
@@ -13,6 +14,7 @@ _GROUP_ROWS: Final = 65_536
 _GROUP_BYTES: Final = 8 << 20
 # Rows are passed to Arrow in smaller batches: as Python objects they take several times the room.
 _BATCH_ROWS: Final = 1024
+_BATCH_CHARS: Final = 1 << 20
 
 
 def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
@@ -25,15 +27,12 @@ def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> 
     pipe = Pipe()
 
     def batch_of(group: Sequence[Sequence[Any]]) -> Any:
-        arrays = [
-            pa.array([_value(cells[i], column.kind) for cells in group], type=schema.field(i).type)
-            for i, column in enumerate(columns)
-        ]
+        arrays = [pa.array([values[i] for values in group], type=schema.field(i).type) for i in range(len(columns))]
         return pa.record_batch(arrays, schema=schema)
 
     with pq.ParquetWriter(cast("IO[bytes]", pipe), schema) as writer:
         batches, count, size_bytes = [], 0, 0
-        for group in _grouped(rows, _BATCH_ROWS):
+        for group in _batches(columns, rows):
             batch = batch_of(group)
             batches.append(batch)
             count, size_bytes = count + len(group), size_bytes + batch.nbytes
@@ -46,18 +45,27 @@ def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> 
     yield pipe.take()
 
 
-def _value(value: Any, kind: Kind) -> Any:
-    if value is None or value is Null.NULL:
-        return None
-    return legal(text_of(value)) if kind is Kind.TEXT else value
-
-
-def _grouped(rows: Iterable[Sequence[Any]], size: int) -> Iterator[list[Sequence[Any]]]:
-    group: list[Sequence[Any]] = []
+def _batches(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[list[list[Any]]]:
+    """The rows as values of their columns' types, as many at a time as take little room."""
+    are_texts = [column.kind is Kind.TEXT for column in columns]
+    batch: list[list[Any]] = []
+    chars = 0
     for cells in rows:
-        group.append(cells)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+        values = [_text(value) if is_text else _plain(value) for value, is_text in zip(cells, are_texts, strict=True)]
+        batch.append(values)
+        chars += sum(map(len, filter(None, compress(values, are_texts))))
+        if len(batch) == _BATCH_ROWS or chars >= _BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
+def _plain(value: Any) -> Any:
+    return None if value is Null.NULL else value
+
+
+def _text(value: Any) -> str | None:
+    if type(value) is str and value.isascii():
+        return value
+    return None if value is None or value is Null.NULL else legal(text_of(value))

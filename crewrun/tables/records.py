@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from crewrun.errors import UsageError
+from crewrun.extras import install_command
 from crewrun.tables.lines import MAX_LINE_BYTES
 
 # What is read at once: a switch to the thread that reads costs more than reading a small chunk.
@@ -63,4 +64,4 @@ def unreadable(line: int, broken: Exception | str) -> Record:
 
 def missing_extra(name: str, what: str, library: str, extra: str) -> UsageError:
     """The error for a format whose library is not installed."""
-    return UsageError(f"{name}: reading {what} needs {library}: pip install 'crewrun[{extra}]'")
+    return UsageError(f"{name}: reading {what} needs {library}: {install_command(extra)}")

@@ -1,10 +1,24 @@
-"""What the suffixes of a table's name mean: `tickets.csv.gz` is CSV, compressed with gzip."""
+"""What the suffixes of a table's name mean: `tickets.csv.gz` is CSV, compressed with gzip.
+
+`formats` reads them, and `output_format` says which of them are written.
+"""
 
 from typing import Final, Literal, NamedTuple
 
-Compression = Literal["gzip", "zstd"]
+from crewrun.batch_flags import InputFormat
 
-COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
+Compression = Literal["gzip", "bzip2", "xz", "zstd"]
+
+COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+FORMATS_BY_SUFFIX: Final[dict[str, InputFormat]] = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines"), "jsonl"),
+    ".json": "json",
+    ".csv": "csv",
+    **dict.fromkeys((".tsv", ".tab"), "tsv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), "arrow"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
+}
 
 
 class Suffixes(NamedTuple):
@@ -17,11 +31,17 @@ class Suffixes(NamedTuple):
 
 def split_suffixes(name: str) -> Suffixes:
     """The parts of a file's name or path."""
-    stem, compression = name, None
-    for suffix, method in COMPRESSIONS.items():
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            stem, compression = name[: -len(suffix)], method
+    stem, packed = split_compression(name)
     base, dot, last = stem.rpartition(".")
+    compression = COMPRESSIONS[packed] if packed else None
     if not dot or not base or "/" in last or base.endswith("/"):
         return Suffixes(stem, "", compression)
     return Suffixes(base, f".{last.lower()}", compression)
+
+
+def split_compression(name: str) -> tuple[str, str | None]:
+    """`name` without the suffix of a compression, and the suffix in lower case: `a.csv.GZ` → `a.csv`, `.gz`."""
+    for suffix in COMPRESSIONS:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)], suffix
+    return name, None

@@ -1,7 +1,9 @@
 """Which columns fill which placeholders, and what is said where none does, before anything is paid for."""
 
 import json
+from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from support.command import problems, read_rows
@@ -94,12 +96,13 @@ def test_one_row_of_a_thousand_is_enough_and_a_pipe_is_not_read_ahead(place: Pla
     ("description", "warning"),
     [
         ("{Tickt ID}", "{Tickt ID} is sent as it is: there is no such input; did you mean {Ticket ID}?"),
+        ("{subject.de}", "{subject.de} is sent as it is: a field of an object is taken by --map NAME=subject.de"),
         ("{Name of customer}", "{Name of customer} is sent as it is: the rows have no such column"),
         ("about {subject and", "'{subject' is never closed"),
         ("about subject}", "'subject}' has no opening brace"),
         ('{"a": 1} {} {x: 2} {Ticket ID} \\d{3} {[1, 2]} { return x; }', None),
     ],
-    ids=["near", "a title", "not closed", "not opened", "JSON and code"],
+    ids=["near", "a field of a field", "a title", "not closed", "not opened", "JSON and code"],
 )
 def test_braces_that_nothing_fills_are_warned_about(place: Place, description: str, warning: str | None) -> None:
     """By check, plan and batch alike."""
@@ -135,6 +138,8 @@ def test_map_fills_a_placeholder_from_another_column(place: Place) -> None:
         {"Subject": "lost", "by": {"name": "Bo"}},
     ]
     assert [row["id"] for row in rows] == [content_id(row["input"]) for row in rows]
+    place.crewrun("check", "in.jsonl", *flags)
+    assert "fills {topic} from 'subject'\nfills {who} from 'by.name'\n" in place.stdout
     assert place.batch(*reversed_pairs(flags)) == []
     place.crewrun("show", RESULTS, rows[0]["id"], "--json")
     assert json.loads(place.stdout)["calls"][0]["prompt_source"] == "rebuilt"
@@ -263,3 +268,50 @@ def test_another_map_is_named_as_what_has_changed(place: Place) -> None:
     place.batch("--map", "topic=Subject", inputs=inputs)
     place.crewrun("plan", inputs, "--map", "topic=Ticket ID")
     assert "another --map topic" in place.stdout
+
+
+def test_crewais_formats_keep_what_doubled_braces_mean(place: Place) -> None:
+    """A value in braces, and another language's template as it is; a crew.yaml reads the same text in its own way."""
+    agent = {"role": "Writer", "goal": "g", "backstory": "b", "llm": "gpt-4.1-mini"}
+    text = "{{subject}} {Subject} {{Subject }} {{ subject }}"
+    task = {"description": text, "expected_output": "e", "agent": "writer"}
+    write_json(place, "config/agents.yaml", {"writer": agent})
+    write_json(place, "config/tasks.yaml", {"draft": task})
+    write_json(place, "crew.jsonc", {"agents": ["writer"], "tasks": [{"name": "draft", **task}]})
+    write_json(place, "agents/writer.jsonc", agent)
+    write_json(place, "own.yaml", {"agents": {"writer": agent}, "tasks": {"draft": task}})
+    inputs = table(place, "Subject\nlate\n")
+    (place.folder / "crew.yaml").unlink()
+    for crew_file in (".", "crew.jsonc"):
+        assert place.batch("--crew", crew_file, "--fresh", inputs=inputs) == ["{late} late {{Subject }} {{ subject }}"]
+    assert place.batch("--crew", "own.yaml", "--fresh", inputs=inputs) == ["{subject} late {{Subject }} {{ subject }}"]
+
+
+def write_json(place: Place, name: str, value: Any) -> None:
+    (place.folder / name).parent.mkdir(exist_ok=True)
+    (place.folder / name).write_text(json.dumps(value))
+
+
+def test_a_file_may_be_named_by_any_column_and_stays_in_the_folder(place: Place) -> None:
+    """`input_files` and `output_file`, also where CrewAI would see no placeholder."""
+    more = "    input_files: {note: '{Note file}'}\n    output_file: out/{Ticket ID}.md\n"
+    text = place.crew().replace("    agent: writer\n", f"    agent: writer\n{more}", 1)
+    (place.folder / "crew.yaml").write_text(text)
+    (place.folder / "a.txt").write_text("the note")
+    place.rows(
+        {"topic": "x", "note_file": "a.txt", "Ticket ID": "7"},
+        {"topic": "y", "note_file": "a.txt", "Ticket ID": "../../7"},
+        {"topic": "z", "note_file": "../a.txt", "Ticket ID": "8"},
+    )
+    place.batch(code=3)
+    rows = read_rows(place.results)
+    assert [Path(file).name for file in rows[0]["files"]] == ["7.md"]
+    assert problems(rows).keys() == {1, 2}
+    assert "input 'Ticket ID' is '../../7', which cannot be part of a file's name" in problems(rows)[1]
+
+
+def test_an_id_field_that_no_row_has_is_refused_at_once(place: Place) -> None:
+    """As every other column that a flag names."""
+    crew(place, "{subject}")
+    place.batch("--id-field", "ticket", inputs=table(place, TICKETS), code=2)
+    assert place.stderr.startswith("crewrun: --id-field ticket: t.csv: none of its 2 rows has 'ticket'")

@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from support import command as own_process
 from support.command import PROGRAM, clean_env, write_rows
 from support.forks import crewrun
 from support.workspace import Place
@@ -85,6 +86,7 @@ def stocked(place: Place) -> Place:
     rows = [{"id": name, "topic": f"topic {name}"} for name in ("3f2a", "81c0", "ab77")]
     write_rows(place.folder / "topics.jsonl", rows)
     write_rows(place.folder / "articles.jsonl", [{"title": "Tides"}])
+    (place.folder / "tickets.csv").write_text("Subject;Status\nNo sound;open\nNo light;open\n")
     place.crewrun("batch", "topics.jsonl", "--id-field", "id")
     for part, name in (("1/2", "one"), ("2/2", "two")):
         place.crewrun("batch", "topics.jsonl", "--shard", part, "-o", f"{name}.jsonl", "--id-field", "id")
@@ -123,3 +125,19 @@ def test_an_example_of_a_plan_is_json(stocked: Place) -> None:
     """What is said to be for programs can be read by one."""
     stocked.crewrun("plan", "topics.jsonl", "--json", "--id-field", "id")
     assert json.loads(stocked.stdout)
+
+
+@pytest.mark.parametrize("words", ["--help", "-V", "batch --help", "plan -h"])
+@pytest.mark.parametrize(
+    ("to", "code", "message"),
+    [
+        ("> /dev/full", 1, "crewrun: standard output: cannot be written: No space left on device\n"),
+        (">&-", 1, "crewrun: standard output: cannot be written: Bad file descriptor\n"),
+        ("| true; exit ${PIPESTATUS[0]}", None, ""),
+    ],
+    ids=["full", "closed", "a reader that has gone"],
+)
+def test_help_that_cannot_be_printed(words: str, to: str, code: int | None, message: str, tmp_path: Path) -> None:
+    """Is no bug of ours."""
+    done = own_process.shell(f"crewrun {words} {to}", tmp_path)
+    assert (done.returncode in ((0, 141) if code is None else (code,)), done.stderr) == (True, message)

@@ -112,7 +112,7 @@ def test_map_and_fields_are_written_into_the_crew(place: Place) -> None:
     [
         (["t.csv", "--map", "x=Subjekt"], "--map x=Subjekt: no column 'Subjekt' (did you mean 'Subject'?); t.csv has "),
         (["t.csv", "--fields", "Subject,b"], "--fields b: no column 'b'; t.csv has 'Subject'"),
-        (["empty.csv"], "--from empty.csv: has no rows, so its columns are not known"),
+        (["empty.jsonl"], "--from empty.jsonl: has no rows, so its columns are not known"),
         (["none.csv"], "none.csv: no such file"),
         (["-"], "--from -: a pipe can be read only once; write it to a file, and name that"),
     ],
@@ -121,7 +121,7 @@ def test_map_and_fields_are_written_into_the_crew(place: Place) -> None:
 def test_what_cannot_be_a_table_is_refused(place: Place, args: list[str], message: str) -> None:
     """Before anything is written."""
     write_csv(place.folder / "t.csv", ["Subject"], ["x"])
-    (place.folder / "empty.csv").write_text("a,b\n")
+    (place.folder / "empty.jsonl").write_text("\n")
     place.crewrun("init", "--from", *args, code=2)
     assert place.stderr.startswith(f"crewrun: {message}")
     assert not (place.folder / "crew.yaml").exists()
@@ -160,3 +160,30 @@ def test_a_name_of_half_a_character_is_left_out() -> None:
     text = starter_crew(Table("t.jsonl", ["a", "\ud800"], [{"a": 1, "\ud800": 2}]))
     assert text.encode()
     assert "a: {a}" in text
+
+
+def test_flags_that_read_the_table_go_into_the_crew(place: Place) -> None:
+    """So that `batch` needs none of them, whatever it would have found out by itself."""
+    (place.folder / "odd.txt").write_bytes("Größe~Name\n1;2~3\n".encode("cp1252"))
+    place.crewrun("init", "--from", "odd.txt", "--format", "csv", "--delimiter", "~", "--encoding", "cp1252")
+    assert described(place) == ["Größe: {Größe}", "Name: {Name}"]
+    place.crewrun("batch", "odd.txt", "-m", "offline", "-o", "odd.results.jsonl")
+    (row,) = read_rows(place.folder / "odd.results.jsonl")
+    assert row["input"] == {"Größe": "1;2", "Name": "3"}
+    assert place.crewrun("retry", "odd.results.jsonl", "--delimiter", "~") == []
+    place.crewrun("retry", "odd.results.jsonl", "--delimiter", ";", code=2)
+    assert place.stderr == (
+        "crewrun: --delimiter ;: odd.results.jsonl had --delimiter ~, and would have other rows; leave it out, retry "
+        "takes what the run had\n"
+    )
+
+
+def test_how_the_table_is_read_is_said(place: Place) -> None:
+    """Where its name does not say it. A header alone is enough."""
+    (place.folder / "t.csv").write_text("a;b c\n1;2\n")
+    place.crewrun("init", "--from", "t.csv")
+    assert described(place) == ["a: {a}", "b c: {b c}"]
+    assert place.stdout.startswith("t.csv: semicolons\n")
+    (place.folder / "t.tsv").write_text("a\tb\n")
+    place.crewrun("init", "--from", "t.tsv", "new")
+    assert described(place, "new/crew.yaml") == ["a: {a}", "b: {b}"]

@@ -259,6 +259,18 @@ def test_a_list_while_the_run_is_going(place: Place) -> None:
     assert [one["state"] for one in json.loads(place.stdout)["runs"]] == ["died"]
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.jsonl.gz"])
+def test_a_list_of_results_in_another_format(place: Place, name: str) -> None:
+    """The run folder has their lines."""
+    place.rows(*topics(2), "nonsense")
+    place.batch("-m", "offline", "-o", name, code=3)
+    every = listed(place, run=name)
+    assert [(row["line"], row["status"]) for row in every] == [(1, "ok"), (2, "ok"), (3, "failed")]
+    assert shown(place, "2", name) == ("ok", {"topic": "topic 1"})
+    place.crewrun("runs", "--json")
+    assert [run["results"] for run in json.loads(place.stdout)["runs"]] == [name]
+
+
 def test_a_foreign_file_is_not_listed(place: Place) -> None:
     """Results without a run folder have no rows to look up."""
     write_rows(place.folder / "other.jsonl", topics(2))

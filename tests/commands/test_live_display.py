@@ -143,6 +143,25 @@ def test_the_users_own_limits_are_named_as_the_user_did(
         terminal.until(lambda terminal: re.search(words, terminal.text))
 
 
+def test_max_rpm_of_a_crew_is_named(place: Place, provider: Fickle) -> None:
+    """It is what the rows of a project wait for, and set where nobody looks."""
+    place.crew(more="max_rpm: 2\n")
+    with watched(place, provider, columns=120) as terminal:
+        terminal.until(lambda terminal: re.search(r"waiting: max_rpm 2 of the crew \(next in \d+ s\)", terminal.text))
+
+
+def test_retries_are_named_with_what_failed(place: Place) -> None:
+    """When no call is out, but all wait for their next attempt."""
+    place.rows(*topics(1))
+    with Fickle(lambda _: Reply(500, "out of order", headers={"retry-after": "30"})) as broken:
+        env = {**place.env, "OPENAI_BASE_URL": broken.base_url}
+        with Terminal("batch", "in.jsonl", cwd=place.folder, columns=120, env=env) as terminal:
+            words = r"waiting: retry after HTTP 500: out of order \(next in \d+ s\)"
+            terminal.until(lambda terminal: re.search(words, terminal.text))
+            terminal.press(CTRL_C)
+            assert terminal.end(timeout=5) == 130
+
+
 def test_a_stop_that_is_no_signal_says_so_too(place: Place, provider: Fickle) -> None:
     """What stopped the run, how many rows are waited for, and the key that ends it now: one press is enough then."""
     with watched(place, provider, "--max-failures", "1", columns=200) as terminal:

@@ -1,5 +1,7 @@
 """The commands in the README and the manual run as they stand there, against the mock server."""
 
+import csv
+import io
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +11,7 @@ from support.command import write_crew, write_rows
 from support.documents import DOCUMENTS, blocks, sections
 from support.forks import Forks
 from support.mock_process import MockProcess
-from support.paths import SAMPLES
+from support.paths import README, SAMPLES
 
 # What a test cannot run, and why. A reason that no command has any more fails.
 NOT_RUN = {
@@ -19,8 +21,9 @@ NOT_RUN = {
     r"--executor ray": "a cluster; tests/unit/test_ray_cluster.py has one",
     r"^crewrun mock .*&|127\.0\.0\.1:8123": "tests/commands/test_mock.py runs the server, on a free port",
     r"^export OPENAI_API_KEY": "the mock server takes any key",
-    r"nightly|/srv/topics|\.venv/|^ *mail\b": "the script for cron has a test of its own",
+    r"night[.l]|/srv/topics|\.venv/|^ *mail\b": "the script for cron has a test of its own",
     r"article\.py": "tests/commands/test_flow_commands.py has the file",
+    r"init --from tickets\.csv|tickets\.csv .*-o -": "the test of the three commands runs them",
     r"photos\.jsonl": "tests/commands/test_input_files.py has the files",
 }
 PROJECT = {
@@ -52,9 +55,12 @@ def fill(folder: Path, section: str) -> None:
     for name, text in PROJECT.items():
         (folder / "my_project" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "my_project" / name).write_text(text)
-    if "tickets.csv" in section:
-        (folder / "crew.yaml").write_text(next(b.text for b in blocks(section, "yaml") if b.text.startswith("agents:")))
-        (folder / "tickets.csv").write_text(next(b.text for b in blocks(section, "text") if b.text.startswith("id,")))
+    for block in blocks(section, "yaml"):
+        if block.text.startswith("agents:") and "tickets.csv" in section:
+            (folder / "crew.yaml").write_text(block.text)
+    for block in blocks(section, "text"):
+        if block.text.startswith("id,"):
+            (folder / "tickets.csv").write_text(block.text)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
@@ -76,6 +82,25 @@ def test_the_commands_of_a_page_run(document: Path, tmp_path: Path, served: tupl
             if done.returncode or "Traceback" in done.stderr:
                 failed[command] = done.stderr[-1000:]
     assert failed == {}
+
+
+def test_three_commands_lead_from_a_checkout_to_the_answers_for_a_table_of_ones_own(
+    tmp_path: Path, forks: Forks
+) -> None:
+    """The README's, in a folder that has nothing but a table as Excel writes it in Germany."""
+    section = sections(README)["Your own table, in three commands"]
+    install, init, batch = blocks(section, "sh")[0].commands
+    assert install == "pip install -c constraints.txt -e ."
+    table = "Ticket ID;Betreff\n7001;Anmeldung geht nicht\n7002;Größe falsch\n"
+    (tmp_path / "tickets.csv").write_bytes(table.encode("cp1252"))
+    done = forks.shell(f"set -e; {init}; {batch}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    answers = list(csv.DictReader(io.StringIO(done.stdout[done.stdout.index("id,") :])))
+    assert [(row["input.Betreff"], row["status"]) for row in answers] == [
+        ("Anmeldung geht nicht", "ok"),
+        ("Größe falsch", "ok"),
+    ]
+    assert all("Betreff: " + row["input.Betreff"] in row["output"] for row in answers)
 
 
 def test_every_reason_not_to_run_a_command_is_that_of_one() -> None:

@@ -50,7 +50,7 @@ def said(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> str
         ("batch in.jsonl --limit", "--limit: needs a value, N: Run at most N rows."),
         (
             "batch in.jsonl -o --fresh",
-            "--output: needs a value, FILE, before --fresh; what is really called that is written ./--fresh",
+            "--output: needs a value, FILE, before --fresh; if that is the value: --output=--fresh",
         ),
         ("batch in.jsonl --frsh", "batch has no flag --frsh; did you mean --fresh?"),
         (
@@ -98,7 +98,7 @@ def test_one_line_says_what_is_wrong(line: str, message: str, tmp_path: Path) ->
             "batch takes one table, and 'b.csv' is another; run them one after the other, or join them",
         ),
         ("batch in.jsonl topic=x", "batch takes no 'topic=x' there; an input for all rows is -i topic=x"),
-        ("status a b", "status takes no further 'b'"),
+        ("retry a b", "retry takes no further 'b'"),
     ],
 )
 def test_what_is_missing_or_too_much_is_said_with_the_usage(line: str, message: str, tmp_path: Path) -> None:
@@ -107,6 +107,14 @@ def test_what_is_missing_or_too_much_is_said_with_the_usage(line: str, message: 
     name = line.split(maxsplit=1)[0]
     assert (first[: len(message)], usage[: 14 + len(name)]) == (message, f"usage: crewrun {name}"[: 14 + len(name)])
     assert more == f"try: crewrun {name} --help"
+
+
+def test_a_value_may_look_like_a_flag_behind_an_equals_sign(tmp_path: Path) -> None:
+    """Nothing else can be meant by that."""
+    write_crew(tmp_path)
+    write_rows(tmp_path / "in.jsonl", [{"topic": "x"}])
+    assert crewrun("batch", "in.jsonl", "--output=--fresh", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "--fresh").exists()
 
 
 @pytest.mark.parametrize("flag", FOREIGN_FLAGS)
@@ -164,6 +172,9 @@ def test_no_flag_of_a_batch_takes_a_wrong_value(tmp_path: Path) -> None:
         if field.flag.kind in (*NUMBERS, Kind.CHOICE, Kind.SWITCH):
             message = said(tmp_path, "batch", "in.jsonl", env={field.variable: "word"})
             assert re.fullmatch(rf"{field.variable}: needs to be .+, not 'word'", message)
+        if field.flag.kind in (Kind.ROWS_OR_PERCENT, Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES):
+            env = {field.variable: "word", "CREWRUN_CANARY": "5"}
+            assert said(tmp_path, "batch", "in.jsonl", env=env).startswith(f"{field.variable} 'word': ")
 
 
 def test_no_flag_of_a_batch_is_empty(tmp_path: Path) -> None:

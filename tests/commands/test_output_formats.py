@@ -169,6 +169,16 @@ def test_a_run_dir_of_its_own(four: Place) -> None:
     assert "out.csv: has results" in four.stderr
 
 
+def test_a_large_parquet_file(place: Place) -> None:
+    """Another process makes it, and what that has to say is said."""
+    place.rows(*({"topic": str(i), "ballast": "x" * 1_000_000} for i in range(9)))
+    place.batch("-o", "out.parquet", "--columns", "input.topic,index,cost_usd,output.x", "--ordered")
+    assert [(row["input.topic"], row["index"], row["output.x"]) for row in table(place, "out.parquet")] == [
+        (str(i), i, None) for i in range(9)
+    ]
+    assert "warning: --columns: no row has 'output.x'" in place.stderr
+
+
 # --- what is not the run's --------------------------------------------------------------------------------------------
 
 

@@ -125,6 +125,14 @@ WRONG = {
     "an engine": ('engine = "x"', "crewrun.toml:1: engine: needs to be 'crewrun' or 'crewai', not 'x'"),
     "a crew": ("crew = 1", "crewrun.toml:1: crew: needs the file, folder or module:attr of a crew, not 1"),
     "a table": ('[rpm]\n"gpt-4.1" = "x"', "crewrun.toml:2: rpm.'gpt-4.1': needs to be a whole number from 1, not 'x'"),
+    "pyproject's table": (
+        "[tool.crewrun]\nlimit = 3",
+        "crewrun.toml:1: tool: unknown key 'tool'; the keys of flags stand at the top, in no table",
+    ),
+    "the crew file's": (
+        "[batch]\nlimit = 3",
+        "crewrun.toml:1: batch: unknown key 'batch'; its keys stand one level up",
+    ),
     "both spellings": (
         "max-failures = 3\nmax_failures = 4",
         "crewrun.toml:2: max_failures: this key is there already, as 'max-failures'",
@@ -159,7 +167,35 @@ def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
     assert crewrun("gc", cwd=folder).returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_a_file_that_another_user_left_in_a_shared_folder_is_passed_by(folder: Path) -> None:
+    """As in /tmp: it could name a command to run. In a folder of one's own it counts."""
+    below = folder / "mine"
+    below.mkdir()
+    write_crew(below)
+    write_rows(below / "in.jsonl", ROWS)
+    for name, text in (("crewrun.toml", "limit = 1\n"), ("pyproject.toml", "[tool.crewrun]\nlimit = 1\n")):
+        planted = folder / name
+        planted.write_text(text)
+        os.chown(planted, 12345, 12345)
+        folder.chmod(0o1777)
+        assert len(batch(below)) == 3
+        folder.chmod(0o755)
+        assert len(batch(below)) == 1
+        planted.unlink()
+
+
+def test_a_file_of_an_editor_on_windows(folder: Path) -> None:
+    """A byte order mark and its line ends are read over; another encoding is named."""
+    (folder / "crewrun.toml").write_bytes(b"\xef\xbb\xbflimit = 1\r\n")
+    assert len(batch(folder)) == 1
+    (folder / "crewrun.toml").write_bytes(b"\xef\xbb\xbflimt = 1\r\n")
+    assert refusal(folder).startswith("crewrun.toml:1: limt: unknown key 'limt'")
+    (folder / "crewrun.toml").write_bytes(b"# gr\xfc\xdfe\nlimit = 1\n")
+    assert refusal(folder) == "crewrun.toml: is not UTF-8 (byte 5)\n"
+
+
 def test_a_deadline_may_be_a_time_of_toml(folder: Path) -> None:
     """Which has types for times and dates."""
     (folder / "crewrun.toml").write_text("deadline = 2000-01-31T06:30:00\n")
-    assert refusal(folder).startswith("--deadline '2000-01-31T06:30:00': is in the past; ")
+    assert refusal(folder).startswith("crewrun.toml: deadline '2000-01-31T06:30:00': is in the past; ")

@@ -73,6 +73,7 @@ def test_retry_works_from_anywhere_and_by_the_run_folder(
     assert statuses(place) == ["ok", "ok", "ok", "failed"]
     assert list(elsewhere.iterdir()) == []
     assert [line for line in done.stderr.splitlines() if str(place.folder) in line] == [
+        f"  to see them all: crewrun show {place.results} --failed",
         f"  to run one kind of them again: crewrun retry {place.results} --only bad_request",
         f"results: {place.results}",
         f"2 ok, 1 failed, 1 done before; to run what failed again: crewrun retry {place.results}",
@@ -161,8 +162,9 @@ def test_what_replay_could_not_answer_is_sent_by_a_retry(place: Place) -> None:
     lines = place.stderr.splitlines()
     again = "to run what failed again: crewrun batch in.jsonl --retries 0 -m gpt-4.1-nano"
     assert lines[-1].endswith(f"2 failed; {again}")
-    assert lines[-4:-2] == [
+    assert lines[-5:-2] == [
         "      → the journal lacks a call of these rows; run them without --replay",
+        f"  to see them all: crewrun show {RESULTS} --failed",
         f"  to run one kind of them again: crewrun retry {RESULTS} --only network",
     ]
     place.crewrun("status", RESULTS)

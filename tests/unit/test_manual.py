@@ -89,6 +89,23 @@ def test_no_line_is_wider_than_the_code(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_headings_stand_between_blank_lines(document: Path) -> None:
+    """Else some renderers take one for text of the paragraph before it."""
+    text = prose(document)
+    assert re.findall(r"(?<!\n)\n(#+ .*)", text) + re.findall(r"^(#+ .*)\n(?!\n)", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_code_fits_a_terminal_of_80_columns(topic: str) -> None:
+    """`crewrun help` would wrap it, and what is copied then would not run. Python is for editors."""
+    text = page(topic).text
+    lines = [
+        line for kind in LANGUAGES - {"python"} for block in blocks(text, kind) for line in block.text.splitlines()
+    ]
+    assert [line for line in lines if len(line) > 78] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_command_and_flag_exists(document: Path) -> None:
     """In blocks each flag is one of its own command; in the text, of any."""
     wrong = []

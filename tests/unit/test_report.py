@@ -81,6 +81,7 @@ def _sheets(draw: st.DrawFn) -> Sheet:
         headline=["540 ok, 12 failed in 1 h 12 m", "44/s"],
         stopped=draw(st.lists(st.just(Line("stopped: interrupted", "stop")), max_size=1)),
         failed=draw(st.lists(_failed, max_size=16)),
+        look=draw(st.sampled_from([None, "crewrun show x --failed"])),
         retry=draw(st.sampled_from([None, "crewrun retry x --only server"])),
         tools=draw(_notes),
         notes=draw(_notes),
@@ -115,6 +116,8 @@ def test_every_category_has_one_hint(sheet: Sheet) -> None:
 @given(failed=st.lists(_failed, min_size=10, max_size=10))
 def test_ten_categories_have_their_hints_on_24_lines(failed: list[Failed]) -> None:
     """The screen of a terminal that nobody has enlarged, with the shell's prompt on its last line."""
-    sheet = Sheet(["540 ok, 12 failed in 9 s"], [], failed, None, [], [], "results: x.jsonl", Line("540 ok", "next"))
+    sheet = Sheet(
+        ["540 ok, 12 failed in 9 s"], [], failed, None, None, [], [], "results: x.jsonl", Line("540 ok", "next")
+    )
     shown = fitted(sheet, _lines_of, 23)
     assert [line.in_full for line in shown if line.role == "hint"] == [f"      → {one.hint}" for one in failed]

@@ -336,7 +336,7 @@ def test_who_gives_up_waiting_gives_the_place_to_others() -> None:
 
     async def one(window: RequestWindow) -> None:
         with anyio.move_on_after(90):
-            await admit([window])
+            await admit([window], lambda seconds, _: anyio.sleep(seconds))
             admitted.append(trio.current_time())
 
     async def main() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewrun.errors import InputInvalid
+from crewrun.crew.kickoff import LeftOpen
+from crewrun.errors import CrewrunWarning, InputInvalid
 from crewrun.templates import alike, compile_template
 
 _KEYS = st.text(alphabet="Tt k_-9é", min_size=1, max_size=6)
@@ -80,6 +81,13 @@ def test_two_keys_that_are_alike_are_refused_unless_one_is_equal(text: str) -> N
         f"choose one with --map '{text[1:-1]}=Ticket ID'"
     )
     assert template.render({"Ticket ID": 1, "Ticket-ID": 2, text[1:-1]: 3}, "here") == "3"
+
+
+def test_a_crew_in_a_flow_finds_inputs_that_are_spelled_differently() -> None:
+    """Before it leaves a placeholder open, with a warning."""
+    template, inputs = compile_template("{ticket_id} {who} {Ticket ID}"), LeftOpen({"Ticket-ID": 7})
+    with pytest.warns(CrewrunWarning, match="a crew in a flow has no input 'who'"):
+        assert template.render(inputs, "here") == "7 {who} 7"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Result lines as CSV, TSV, Parquet, Excel and JSONL: what is written is what the lines have."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +21,9 @@ from crewrun.errors import UsageError
 from crewrun.tables import xlsx_writer
 from crewrun.tables.column_names import parse_columns
 from crewrun.tables.columns import Columns
+from crewrun.tables.layout import TableLayout
 from crewrun.tables.output_format import output_format
+from crewrun.tables.table_process import process_pieces
 from crewrun.tables.writers import TableOptions, table_pieces
 
 Table = list[dict[str, Any]]
@@ -342,6 +346,8 @@ def test_row_groups_of_a_parquet_file_are_whole(tmp_path: Path) -> None:
         ("x.csv.gz", None, "csv.gz"),
         ("x.gz", "tsv", "tsv.gz"),
         ("x.jsonl.zst", None, "jsonl.zst"),
+        ("x.csv.bz2", None, "csv.bz2"),
+        ("x.json", None, "jsonl"),
         ("x.pq", None, "parquet"),
         ("x.csv", "jsonl", "jsonl"),
         (".csv", None, "jsonl"),
@@ -353,8 +359,28 @@ def test_the_format_that_a_name_says(name: str | None, asked: str | None, said: 
     assert str(output_format(name, asked)) == said
 
 
-def test_a_compressed_file_is_one_that_gzip_reads() -> None:
-    """Also an empty one."""
+def test_a_compressed_file_is_one_that_its_program_reads() -> None:
+    """Also an empty one; and so do the others."""
     lines = [line(0), line(1)]
-    assert gzip.decompress(written(lines, "x.csv.gz")) == written(lines, "x.csv")
+    unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+    for suffix, function in unpack.items():
+        assert function(written(lines, f"x.csv{suffix}")) == written(lines, "x.csv")
     assert gzip.decompress(b"".join(table_pieces([], None, output_format("x.jsonl.gz", None), TableOptions()))) == b""
+
+
+def test_a_table_that_another_process_makes(tmp_path: Path) -> None:
+    """It is the same; a line that is no result, and a process that fails, are told."""
+    lines = [line(index, {"a": index}) for index in range(3)]
+    path = tmp_path / "lines"
+    path.write_bytes(b"".join(lines))
+    layout = TableLayout(output_format("x.parquet", None), ("id", "input.a", "input.b"))
+    notes: list[str] = []
+    data = b"".join(process_pieces(path, "x.parquet", layout, lambda: None, notes))
+    assert data == written(lines, "x.parquet", "id", "input.a", "input.b")
+    assert notes == ["warning: --columns: no row has 'input.b' (did you mean 'input.a'?); they have input.a, output"]
+    path.write_bytes(lines[0] + b"{broken\n")
+    with pytest.raises(ValueError, match="Expecting property name"):
+        list(process_pieces(path, "x.parquet", layout, lambda: None, notes))
+    path.unlink()
+    with pytest.raises(OSError, match="ended with 1: FileNotFoundError"):
+        list(process_pieces(path, "x.parquet", layout, lambda: None, notes))

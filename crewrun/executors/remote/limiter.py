@@ -12,6 +12,7 @@ from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
+from crewrun.limits.waits import Wait
 from crewrun.messages import Endpoint
 
 # The number of the row that runs in this context.
@@ -83,7 +84,7 @@ class RemoteLimiter:
         scope: FailureScope = await self._channel.request("failed", permit.number, RemoteFault.of(error), result)
         return scope
 
-    async def back_off(self, seconds: float) -> None:
+    async def back_off(self, seconds: float, wait: Wait) -> None:
         """See `Limiter.back_off`."""
         await anyio.sleep(seconds)
 

@@ -1,0 +1,188 @@
+"""What `--notify`'s command gets, and how it is run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crewrun.errors import CrewrunError
+from crewrun.redaction.redactor import learn, redact_line
+from crewrun.redaction.values import environment_secrets
+from crewrun.terminal import say
+
+if TYPE_CHECKING:
+    from crewrun.batch.invocation import BatchRequest
+
+# A webhook answers within seconds; a cron job that never ends keeps the next night's from starting.
+_TIME_LIMIT_S = 60.0
+DONE = "done"  # the watching process has nothing to do
+_KILLED = "crewrun was killed, or ended without a word"
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfRun:
+    """What a notification says of any run: `inputs` as the user wrote them, the absolute paths of results and run
+    folder, where there are any, and the command that goes on.
+    """
+
+    inputs: str
+    results: str | None = None
+    run: str | None = None
+    command: str | None = None
+
+    @classmethod
+    def of(cls, request: "BatchRequest") -> "EndOfRun":
+        """The run that is about to begin."""
+        from crewrun.batch.locations import output_path
+        from crewrun.cli.resume_command import resume_command
+        from crewrun.runs.folder import folder_of
+
+        settings = request.settings
+        try:
+            output = output_path(request.invocation.inputs, settings.output, settings.part, settings.output_format)
+        except CrewrunError:
+            output = None
+        folder = settings.run_dir or (None if output is None else str(folder_of(Path(output)).path))
+        return cls(
+            request.invocation.inputs,
+            None if output is None else os.path.abspath(output),
+            None if folder is None else os.path.abspath(folder),
+            resume_command(request),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the watching process gets it."""
+        return asdict(self)
+
+    def with_summary(self, summary: Mapping[str, Any], text: str, command: str | None) -> dict[str, Any]:
+        """The record for a run that has a summary."""
+        return {
+            **summary,
+            "text": text,
+            "inputs": self.inputs,
+            "results": self.results,
+            "run": self.run,
+            "command": command,
+            "host": socket.gethostname(),
+            "ended_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+
+
+def about_failure(end: EndOfRun, failure: BaseException) -> dict[str, Any]:
+    """The record for a run that an exception ended."""
+    code = 1
+    if isinstance(failure, CrewrunError):
+        code = failure.exit_code
+    elif isinstance(failure, SystemExit) and isinstance(failure.code, int):
+        code = failure.code
+    why = str(failure) if isinstance(failure, CrewrunError) else f"{type(failure).__name__}: {failure}"
+    return _without_summary(end, code, why)
+
+
+def watch(text: str) -> None:
+    """Notify of a run whose process has ended, unless its last line is `DONE`. `text` is what it wrote to the pipe: one
+    line of JSON about the run, and a later one with what was known later.
+    """
+    lines = text.splitlines()
+    if not lines or lines[-1] == DONE:
+        return
+    learn(environment_secrets())
+    news = json.loads(lines[-1])
+    deliver(news["command"], _without_summary(EndOfRun(**news["end"]), None, _KILLED))
+
+
+def deliver(command: str, record: Mapping[str, Any]) -> None:
+    """Run `command` in a shell, with `record` on its standard input. What it prints goes to stderr.
+
+    It may take a minute. That it fails, or takes longer, is a warning.
+    """
+    safe = _redacted(record)
+    code = record["exit_code"]
+    variables = {f"CREWRUN_{name.upper()}": str(safe[name] or "") for name in ("text", "results", "run")}
+    environment = {**os.environ, **variables, "CREWRUN_EXIT_CODE": "" if code is None else str(code)}
+    environment.pop("CREWRUN_NOTIFY", None)  # not for runs that the command starts
+    try:
+        process = subprocess.Popen(  # noqa: S603  (the user's own command)
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=2,
+            env={name: value.replace("\0", "") for name, value in environment.items()},
+            start_new_session=True,  # to end all of it, and so that Ctrl-C leaves it alone
+        )
+    except OSError as refused:
+        say(f"warning: --notify cannot be run: {refused.strerror}")
+        return
+    with _ended_by_signals():
+        _wait(process, (json.dumps(safe) + "\n").encode())
+
+
+def _wait(process: "subprocess.Popen[bytes]", text: bytes) -> None:
+    try:
+        process.communicate(text, timeout=_TIME_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        say(f"warning: --notify did not end within {_TIME_LIMIT_S:.0f} s, and was ended")
+    except KeyboardInterrupt:
+        _kill(process)
+        say("warning: --notify was ended by a signal")
+    else:
+        if process.returncode:
+            ended = f"with {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
+            say(f"warning: --notify ended {ended}; the run's own exit code stays")
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt in the block, unless they are ignored."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _without_summary(end: EndOfRun, exit_code: int | None, why: str) -> dict[str, Any]:
+    """The record for a run that ended without a summary: what its journal has, if it can be read."""
+    from crewrun.batch.summary import SCHEMA
+    from crewrun.inspect.status import read_status
+    from crewrun.inspect.view import open_run
+
+    rows, in_all, counts = None, None, ""
+    if end.run is not None:
+        with suppress(Exception), open_run(end.run) as view:
+            status = read_status(view, held=False)
+            rows, in_all = {"ok": status.ok, "failed": status.failed}, status.in_all
+            counts = f"{status.ok:,} ok, {status.failed:,} failed; "
+    reason = " ".join(redact_line(why).split())
+    text = f"{counts}stopped: {reason}"
+    if end.command and rows is not None:
+        text += f"; to go on: {end.command}"
+    summary = {"schema": SCHEMA, "exit_code": exit_code, "stopped": reason, "rows": rows, "in_all": in_all}
+    return end.with_summary(summary, text, end.command)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_line(value)
+    if isinstance(value, Mapping):
+        return {name: _redacted(one) for name, one in value.items()}
+    return [_redacted(one) for one in value] if isinstance(value, list | tuple) else value

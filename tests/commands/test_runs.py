@@ -471,7 +471,6 @@ def test_show_has_only_prompts_that_were_sent(edited: Place) -> None:
 
 KIT = r'''
 from crewrun import Agent, Crew, Task
-from crewrun.tables.formats import WHAT_INPUTS_ARE
 from crewrun.tools import tool
 
 @tool("search")

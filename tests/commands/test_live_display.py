@@ -1,5 +1,6 @@
 """What a terminal shows while a batch runs, drawn by a terminal: at each width, in an outage, when it is stopped."""
 
+import os
 import re
 import signal
 import socket
@@ -141,6 +142,27 @@ def test_the_users_own_limits_are_named_as_the_user_did(
     place.crew(llm="{model: gpt-4.1-mini, max_tokens: 50}")
     with watched(place, provider, *flags, columns=200) as terminal:
         terminal.until(lambda terminal: re.search(words, terminal.text))
+
+
+@pytest.mark.parametrize(
+    ("flags", "total"),
+    [(["--limit", "20"], r"10/20"), (["--offset", "5"], r"5/35"), (["--shard", "1/2"], r"[3-8]/~?(1\d|2\d)")],
+    ids=["--limit", "--offset", "--shard"],
+)
+def test_the_total_is_that_of_the_rows_to_run(place: Place, provider: Fickle, flags: list[str], total: str) -> None:
+    """Of a shard it is an estimate until the input is read."""
+    with watched(place, provider, *flags) as terminal:
+        terminal.until(lambda terminal: re.match(rf"{total} · \d failed · 10 in flight · ", terminal.text))
+
+
+def test_results_in_one_terminal_and_progress_in_another_are_drawn(place: Place, provider: Fickle) -> None:
+    """Results that go to a file or a pipe leave the terminal to the display, also with `-o -`."""
+    out, theirs = os.pipe()
+    place.rows(*topics(5), *({"topic": f"hang {i}"} for i in range(5)))
+    env = {**place.env, "OPENAI_BASE_URL": provider.base_url}
+    with Terminal("batch", "in.jsonl", "-o", "-", cwd=place.folder, env=env, stdout=theirs) as terminal:
+        terminal.until(lambda terminal: re.match(r"5/10 · 0 failed · 5 in flight · ", terminal.text))
+    os.close(out)
 
 
 def test_max_rpm_of_a_crew_is_named(place: Place, provider: Fickle) -> None:

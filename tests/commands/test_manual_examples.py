@@ -2,16 +2,19 @@
 
 import csv
 import io
+import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from support.command import write_crew, write_rows
 from support.documents import DOCUMENTS, blocks, sections
 from support.forks import Forks
 from support.mock_process import MockProcess
-from support.paths import README, SAMPLES
+from support.paths import MANUAL, README, SAMPLES
 
 # What a test cannot run, and why. A reason that no command has any more fails.
 NOT_RUN = {
@@ -26,6 +29,7 @@ NOT_RUN = {
     r"init --from tickets\.csv|tickets\.csv .*-o -": "the test of the three commands runs them",
     r"photos\.jsonl": "tests/commands/test_input_files.py has the files",
 }
+KEY = {"OPENAI_API_KEY": "sk-proj-0123456789abcdef"}
 PROJECT = {
     "config/agents.yaml": "clerk: {role: Clerk, goal: Write, backstory: Old}\n",
     "config/tasks.yaml": "draft: {description: 'Write about {topic}', expected_output: One line, agent: clerk}\n",
@@ -67,7 +71,7 @@ def fill(folder: Path, section: str) -> None:
 def test_the_commands_of_a_page_run(document: Path, tmp_path: Path, served: tuple[MockProcess, Forks]) -> None:
     """Those of a section one after another in one folder, as a reader would give them; a run has been there before."""
     mock, forks = served
-    env = {"OPENAI_BASE_URL": mock.base_url, "OPENAI_API_KEY": "sk-proj-0123456789abcdef"}
+    env = {"OPENAI_BASE_URL": mock.base_url} | KEY
     failed = {}
     for number, section in enumerate(sections(document).values()):
         commands = [each for command in examples(section) if not reason(command) for each in on_all_machines(command)]
@@ -101,6 +105,29 @@ def test_three_commands_lead_from_a_checkout_to_the_answers_for_a_table_of_ones_
         ("Größe falsch", "ok"),
     ]
     assert all("Betreff: " + row["input.Betreff"] in row["output"] for row in answers)
+
+
+def test_the_crew_file_that_the_manual_explains_is_one(tmp_path: Path, forks: Forks) -> None:
+    """With the tool of the page on tools, which it names."""
+    (tmp_path / "crew.yaml").write_text(blocks((MANUAL / "crews.md").read_text("utf-8"), "yaml")[0].text)
+    (tmp_path / "my_tools.py").write_text(blocks((MANUAL / "tools.md").read_text("utf-8"), "python")[0].text)
+    write_rows(tmp_path / "topics.jsonl", [{"topic": "Tides"}])
+    done = forks.crewrun("check", "topics.jsonl", "--strict", cwd=tmp_path, env={"SERPER_API_KEY": "x" * 20} | KEY)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_what_is_shown_of_other_languages_can_be_read(document: Path) -> None:
+    """YAML, TOML, JSON and Python without a mistake in their syntax."""
+    text = document.read_text("utf-8")
+    for block in blocks(text, "python"):
+        compile(block.text, document.name, "exec")
+    for block in blocks(text, "yaml"):
+        yaml.safe_load(block.text)
+    for block in blocks(text, "toml"):
+        tomllib.loads(block.text)
+    for block in blocks(text, "json"):
+        json.loads(block.text)
 
 
 def test_every_reason_not_to_run_a_command_is_that_of_one() -> None:

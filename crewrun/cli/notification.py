@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # A webhook answers within seconds; a cron job that never ends keeps the next night's from starting.
 _TIME_LIMIT_S = 60.0
+_VARIABLE_CHARS = 10_000
 DONE = "done"  # the watching process has nothing to do
 _KILLED = "crewrun was killed, or ended without a word"
 
@@ -82,6 +83,8 @@ def about_failure(end: EndOfRun, failure: BaseException) -> dict[str, Any]:
         code = failure.exit_code
     elif isinstance(failure, SystemExit) and isinstance(failure.code, int):
         code = failure.code
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]  # what a task group wraps
     why = str(failure) if isinstance(failure, CrewrunError) else f"{type(failure).__name__}: {failure}"
     return _without_summary(end, code, why)
 
@@ -105,37 +108,49 @@ def deliver(command: str, record: Mapping[str, Any]) -> None:
     """
     safe = _redacted(record)
     code = record["exit_code"]
-    variables = {f"CREWRUN_{name.upper()}": str(safe[name] or "") for name in ("text", "results", "run")}
+    variables = {f"CREWRUN_{name.upper()}": _variable(safe[name] or "") for name in ("text", "results", "run")}
     environment = {**os.environ, **variables, "CREWRUN_EXIT_CODE": "" if code is None else str(code)}
     environment.pop("CREWRUN_NOTIFY", None)  # not for runs that the command starts
+    try:
+        with _ended_by_signals():
+            _run(command, environment, (json.dumps(safe) + "\n").encode())
+    except KeyboardInterrupt:
+        say("warning: --notify was ended by a signal")
+
+
+def _run(command: str, environment: Mapping[str, str], text: bytes) -> None:
     try:
         process = subprocess.Popen(  # noqa: S603  (the user's own command)
             ["/bin/sh", "-c", command],
             stdin=subprocess.PIPE,
             stdout=2,
-            env={name: value.replace("\0", "") for name, value in environment.items()},
+            env=environment,
             start_new_session=True,  # to end all of it, and so that Ctrl-C leaves it alone
         )
     except OSError as refused:
         say(f"warning: --notify cannot be run: {refused.strerror}")
         return
-    with _ended_by_signals():
-        _wait(process, (json.dumps(safe) + "\n").encode())
-
-
-def _wait(process: "subprocess.Popen[bytes]", text: bytes) -> None:
     try:
         process.communicate(text, timeout=_TIME_LIMIT_S)
     except subprocess.TimeoutExpired:
-        _kill(process)
         say(f"warning: --notify did not end within {_TIME_LIMIT_S:.0f} s, and was ended")
-    except KeyboardInterrupt:
-        _kill(process)
-        say("warning: --notify was ended by a signal")
-    else:
-        if process.returncode:
-            ended = f"with {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
-            say(f"warning: --notify ended {ended}; the run's own exit code stays")
+        return
+    finally:
+        if process.poll() is None:
+            _kill(process)
+    if process.returncode:
+        ended = f"with {process.returncode}" if process.returncode > 0 else f"by signal {-process.returncode}"
+        say(f"warning: --notify ended {ended}; the run's own exit code stays")
+
+
+def _variable(text: str) -> str:
+    """`text` as the environment takes it: without NUL and lone surrogates, and not too long for Linux (128 KiB)."""
+    text = text[:_VARIABLE_CHARS].replace("\0", "")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from crewrun.cli.notification import DONE, EndOfRun, about_failure, deliver
+from crewrun.terminal import say
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # directory are not imported.
 _WATCH = "import sys; text = sys.stdin.read(); from crewrun.cli.notification import watch; watch(text)"
 _WATCHER = (sys.executable, "-P", "-c", _WATCH)
+
+_LEAVE_S = 5.0  # it takes milliseconds, unless somebody has stopped it
 
 
 @dataclass(slots=True)
@@ -76,13 +79,17 @@ class Notice:
         if not self.command:
             return
         if self._pipe is None:
-            self._pipe = subprocess.Popen(  # noqa: S603  (ours)
-                _WATCHER,
-                stdin=subprocess.PIPE,
-                stdout=2,
-                text=True,
-                start_new_session=True,  # a terminal's signals and its end are not for it
-            )
+            try:
+                self._pipe = subprocess.Popen(  # noqa: S603  (ours)
+                    _WATCHER,
+                    stdin=subprocess.PIPE,
+                    stdout=2,
+                    text=True,
+                    start_new_session=True,  # a terminal's signals and its end are not for it
+                )
+            except OSError as refused:
+                say(f"warning: --notify will not be run if this process is killed: {refused.strerror}")
+                return
         self._tell(json.dumps({"command": self.command, "end": self._end.to_json()}) + "\n")
 
     def _stand_down(self) -> None:
@@ -90,7 +97,8 @@ class Notice:
             self._tell(f"{DONE}\n")
             with suppress(OSError):
                 self._pipe.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-            self._pipe.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._pipe.wait(_LEAVE_S)
             self._pipe = None
 
     def _tell(self, line: str) -> None:

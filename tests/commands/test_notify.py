@@ -193,7 +193,7 @@ def test_an_interrupted_run_is_told_once(place: Place) -> None:
         ("no-such-command-here", "--notify ended with 127; the run's own exit code stays"),
         ("kill -9 $$", "--notify ended by signal 9; the run's own exit code stays"),
         ("exec <&-; true", None),
-        ("sleep 600 >/dev/null 2>&1 & true", None),
+        ("sleep 5 >/dev/null 2>&1 & true", None),
     ],
 )
 def test_its_failure_is_a_warning(place: Place, command: str, warning: str | None) -> None:
@@ -201,6 +201,16 @@ def test_its_failure_is_a_warning(place: Place, command: str, warning: str | Non
     place.batch("-m", "offline", "-q", "--notify", f"{command} # {os.getpid()}", code=3)
     said = [line for line in place.stderr.splitlines() if line.startswith("warning: --notify")]
     assert said == ([f"warning: {warning}"] if warning else [])
+
+
+def test_any_text_fits_its_environment(place: Place) -> None:
+    """NUL, half a character and very long texts, here in the reason for a stop."""
+    (place.folder / "ends.py").write_text("def run(topic):\n    raise ValueError('\\0 \\ud800 ' + 'x' * 200_000)\n")
+    place.rows(*topics(20))
+    place.batch("--crew", "ends.py:run", "-q", "--notify", KEEP, code=4)
+    assert "failed alike" in record_of(place)["text"]
+    assert "failed alike" in environment_of(place)["CREWRUN_TEXT"]
+    assert place.stderr == ""
 
 
 def test_a_signal_ends_it(place: Place) -> None:
@@ -218,8 +228,11 @@ def test_a_signal_ends_it(place: Place) -> None:
 @pytest.mark.soak
 def test_it_may_take_a_minute(place: Place) -> None:
     """Then it is ended: a job of cron that never ends keeps the next one from starting."""
-    place.batch("-m", "offline", "-q", "--notify", "sleep 600", code=3)
-    assert place.stderr == "warning: --notify did not end within 60 s, and was ended\n"
+    with place.forks.start(
+        "batch", "in.jsonl", "-m", "offline", "-q", "--notify", "sleep 600", cwd=place.folder
+    ) as run:
+        assert run.wait(150) == 3
+        assert run.stderr.read() == "warning: --notify did not end within 60 s, and was ended\n"
 
 
 def test_it_gets_no_secrets(place: Place) -> None:

@@ -176,9 +176,14 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     source = open_again()
     resources.callback(source.release)
     check_output(places.output)
-    await source.start()
-    for note in input_notes(source, inputs, settings):
-        request.say(note)
+
+    def say_notes() -> None:
+        for note in input_notes(source, inputs, settings):
+            request.say(note)
+
+    if settings.no_rows == "fail":
+        await source.start()
+    await source.start_soon(say_notes)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)

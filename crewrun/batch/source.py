@@ -232,6 +232,25 @@ class TableSource(Source):
         """Wait until the input has said what it is. Raises UsageError."""
         await self._table.open()
 
+    async def start_soon(self, started: Callable[[], None]) -> None:
+        """As `start` if the input delivers within a moment, else when it does; then call `started`. What would raise
+        UsageError by then is a failed row.
+        """
+        if await self._table.has_begun():
+            await self.start()
+            started()
+        else:
+            self._table.when_open = started
+
+    async def visit(self, see: Callable[[Row], bool | None]) -> None:
+        """As `Source.visit`; raises UsageError too."""
+        try:
+            await self.start()
+        except BaseException:
+            self.release()
+            raise
+        await super().visit(see)
+
     @property
     def has_rows(self) -> bool:
         """Whether there are rows, after `start`."""

@@ -22,6 +22,8 @@ from support.forks import Forks, shell, start
 from support.mock_process import MockProcess
 from support.workspace import RESULTS, STATE
 
+from crewrun.tables.formats import WHAT_INPUTS_ARE
+
 OLDER = "in.results.1.jsonl"
 T0, T1, T2 = "08a80e35690e5974", "d7b46798e9dca1fe", "44654d0a3962fcad"
 REFUSED, NO_JSON = "c46e715a37795af4", "d59dbaba5bc8957e"
@@ -354,8 +356,7 @@ def test_an_input_that_was_changed_or_is_gone(place: Place) -> None:
     assert differences(place) == {"without_result": [f"line 2: {T2}"], "not_in_input": [T0]}
     inputs.unlink()
     assert place.said("status", RESULTS, "--verify", code=3)[-1] == (
-        f"  1 × inputs that cannot be read: {inputs}: no such file; "
-        "INPUTS is a .jsonl, .jsonl.gz or .csv file, or - for stdin"
+        f"  1 × inputs that cannot be read: {inputs}: no such file; INPUTS is {WHAT_INPUTS_ARE}, or - for stdin"
     )
 
 

@@ -198,10 +198,10 @@ class BatchFlags:
         ),
     ] = None
     columns: Annotated[
-        str | None,
+        Sequence[str] | None,
         Flag(
             Panel.OUTPUT,
-            Kind.TEXT,
+            Kind.COLUMNS,
             "Only these columns, in this order, such as id,input.topic,output.",
             default="all; whole rows in jsonl",
             metavar="A,B",

@@ -36,6 +36,8 @@ class BatchSettings(BatchFlags):
         merged.update({name: value for name, value in flags.items() if value is not None})
         if "input" in merged:
             merged["input"] = {**file.get("input", {}), **merged["input"]}
+        if "fields" in merged:
+            merged["fields"] = field_names(merged["fields"])
         if "map" in merged:
             merged["map"] = {**column_map(file.get("map", {})), **column_map(merged["map"])}
         return cls(**merged)

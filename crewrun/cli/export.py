@@ -108,7 +108,7 @@ class _Request(NamedTuple):
 def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
     """What the export looks like. Raises UsageError."""
     from crewrun.errors import UsageError
-    from crewrun.tables.column_names import parse_columns
+    from crewrun.tables.column_names import parse_columns, split_names
     from crewrun.tables.layout import TableLayout
     from crewrun.tables.output_format import output_format
 
@@ -116,7 +116,7 @@ def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
     form.check_installed(request.output or f"-f {form}")
     if form.is_binary and request.output is None and os.isatty(stdout_fd):
         raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
-    names = parse_columns(request.columns)
+    names = None if request.columns is None else parse_columns(split_names(request.columns))
     return TableLayout(form, None if names is None else tuple(names), request.guards_formulas)
 
 

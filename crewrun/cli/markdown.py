@@ -25,7 +25,7 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def show_in_pager(page: Page) -> None:
-    """Show a page with $PAGER, `less` if that is not set; without a pager if it is empty or there is none."""
+    """Show a page with $PAGER, `less` if that is not set; without a pager if it is empty or not installed."""
     command = shlex.split(os.environ.get("PAGER", "less"))
     if not command or shutil.which(command[0]) is None:
         _render(page, sys.stdout)

@@ -22,9 +22,9 @@ from support.command import parse_rows, read_rows, write_crew
 from support.forks import crewrun, start
 
 from crewrun.errors import UsageError
-from crewrun.tables.byte_input import RawInput
-from crewrun.tables.formats import open_table
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.open_table import open_table
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from crewrun.errors import UsageError
-from crewrun.tables.arrow_values import converter_of
-from crewrun.tables.header import read_header
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import Record, missing_extra, unreadable
+from crewrun.tables.reading.arrow_values import converter_of
+from crewrun.tables.reading.header import read_header
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.records import Record, missing_extra, unreadable
 
 _ROWS: Final = 512  # of a batch
 _BUFFER_BYTES: Final = 1 << 17  # of each column, instead of the column's whole part of a row group

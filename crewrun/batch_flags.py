@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
 
 InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
+ResultsFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -188,7 +189,7 @@ class BatchFlags:
         ),
     ] = None
     output_format: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        ResultsFormat | None,
         Flag(
             Panel.OUTPUT,
             Kind.CHOICE,

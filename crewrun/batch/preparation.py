@@ -29,7 +29,7 @@ from crewrun.batch.locations import (
     run_folder,
     spooled,
 )
-from crewrun.batch.output_table import check_terminal, plain_note, table_of
+from crewrun.batch.output_layout import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,

@@ -10,10 +10,10 @@ import anyio.to_thread
 
 from crewrun.batch.row_count import Stream, count_csv_records, count_json_lines
 from crewrun.errors import UsageError
-from crewrun.tables.byte_input import RawInput
-from crewrun.tables.formats import OpenTable, open_table
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import Record, unreadable
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.open_table import OpenTable, open_table
+from crewrun.tables.reading.records import Record, unreadable
 
 # How long a run waits for a pipe before it begins: what is wrong with the input is then said before it has a state.
 _BEGIN_S = 0.5

@@ -20,12 +20,12 @@ from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
-from crewrun.tables.byte_input import RawInput
-from crewrun.tables.compression import errors
-from crewrun.tables.formats import WHAT_INPUTS_ARE
-from crewrun.tables.json_object import parse_object
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import CHUNK_BYTES, Record
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.json_object import parse_object
+from crewrun.tables.reading.open_table import WHAT_INPUTS_ARE
+from crewrun.tables.reading.records import CHUNK_BYTES, Record
 
 STDIN = "-"
 _AS_IT_IS = InputOptions()

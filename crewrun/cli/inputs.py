@@ -30,7 +30,7 @@ def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any
 
 def read_columns(columns: Sequence[str] | None) -> list[str] | None:
     """The names in `--columns a,b`, which may be repeated; None without the flag. Raises UsageError."""
-    from crewrun.tables.column_names import parse_columns, split_names
+    from crewrun.tables.writing.column_names import parse_columns, split_names
 
     if not columns:
         return None
@@ -55,7 +55,7 @@ def _is_from(variable: str, values: Sequence[str] | None) -> bool:
 def _object(flag: str, text: str) -> dict[str, Any]:
     """A JSON object, from the text itself or from the file that `@FILE` names."""
     from crewrun.errors import UsageError
-    from crewrun.tables.json_object import parse_object
+    from crewrun.tables.reading.json_object import parse_object
 
     try:
         content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")

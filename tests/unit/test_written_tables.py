@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 
 from crewrun.errors import UsageError
-from crewrun.tables import xlsx_writer
-from crewrun.tables.column_names import parse_columns, split_names
-from crewrun.tables.columns import Columns
-from crewrun.tables.layout import TableLayout
-from crewrun.tables.output_format import output_format
-from crewrun.tables.table_process import process_pieces
-from crewrun.tables.writers import TableOptions, table_pieces
+from crewrun.tables.writing import xlsx_writer
+from crewrun.tables.writing.column_names import parse_columns, split_names
+from crewrun.tables.writing.columns import Columns
+from crewrun.tables.writing.layout import TableLayout
+from crewrun.tables.writing.output_format import output_format
+from crewrun.tables.writing.table_process import process_pieces
+from crewrun.tables.writing.writers import TableOptions, table_pieces
 
 Table = list[dict[str, Any]]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from crewrun.errors import UsageError, suggest
-from crewrun.tables.fields import Kind, Null
-from crewrun.tables.text import text_of
+from crewrun.tables.writing.cell_text import text_of
+from crewrun.tables.writing.fields import Kind, Null
 
 Record = Mapping[str, Any]
 

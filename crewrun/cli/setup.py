@@ -101,8 +101,8 @@ def load_env(folder: Path | None = None) -> None:
             load_dotenv(path, override=False)
         except (OSError, UnicodeDecodeError, ValueError) as wrong:
             raise UsageError(f"{path}: cannot be read: {wrong}") from None
-        added = sorted(os.environ.keys() - before)
-        say_all(f"warning: {warning}" for warning in flags_in_env_file(str(path), added))
+        names = sorted(os.environ.keys() - before)
+        say_all(f"warning: {warning}" for warning in flags_in_env_file(str(path), names))
     learn(environment_secrets())
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
 
 InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
+ResultsFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
 ProgressStyle = Literal["auto", "rich", "plain", "json", "none"]
 
 
@@ -188,7 +189,7 @@ class BatchFlags:
         ),
     ] = None
     output_format: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        ResultsFormat | None,
         Flag(
             Panel.OUTPUT,
             Kind.CHOICE,
@@ -198,10 +199,10 @@ class BatchFlags:
         ),
     ] = None
     columns: Annotated[
-        str | None,
+        Sequence[str] | None,
         Flag(
             Panel.OUTPUT,
-            Kind.TEXT,
+            Kind.COLUMNS,
             "Only these columns, in this order, such as id,input.topic,output.",
             default="all; whole rows in jsonl",
             metavar="A,B",

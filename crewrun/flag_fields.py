@@ -59,7 +59,7 @@ NEEDED: Mapping[Kind, str] = {
     Kind.NAMES: "a list of names",
     Kind.INPUTS: "a mapping of names to values",
     Kind.COLUMN_MAP: "a mapping of placeholders to columns",
-    Kind.COLUMNS: "a list of columns",
+    Kind.COLUMNS: "a list of columns, or their names with commas between them",
 }
 
 

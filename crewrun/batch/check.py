@@ -30,7 +30,7 @@ from crewrun.loading.question_fields import question_fields
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import Row
 from crewrun.runs.folder import folder_of
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 from crewrun.target import Target
 from crewrun.target.base import problem_of_unfilled
 from crewrun.worker import Worker, check_models, model_hints

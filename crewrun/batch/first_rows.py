@@ -13,7 +13,7 @@ from crewrun.batch.row_fields import has_value, keys_like
 from crewrun.batch.source import Source
 from crewrun.errors import UsageError, nearest, suggest
 from crewrun.row import Row
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 from crewrun.target import Target
 
 # Of so many rows one must have what the crew needs: more would delay the start, and a sparse column shows up by then.

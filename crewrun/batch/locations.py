@@ -23,8 +23,8 @@ from crewrun.inspect.view import nearby
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import is_foreign
-from crewrun.tables.layout import TableLayout
 from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX
+from crewrun.tables.writing.layout import TableLayout
 from crewrun.unfinished import temporary
 
 # How much longer than the results' name a name may get: the number that --fresh adds, and the suffix of the run folder.

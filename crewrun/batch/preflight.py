@@ -19,7 +19,7 @@ from crewrun.messages import Endpoint, Usage
 from crewrun.row import Row
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.state import RunState
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 from crewrun.target import Target
 from crewrun.templates import alike
 from crewrun.worker import Worker

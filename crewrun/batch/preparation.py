@@ -6,11 +6,10 @@ Each step returns a value that later steps need; together they are a `PreparedRu
 individual checks are in `preflight` and `locations`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 from crewrun.aio import threads
 from crewrun.batch.definition_records import PreviousRun, previous_run
@@ -30,7 +29,7 @@ from crewrun.batch.locations import (
     run_folder,
     spooled,
 )
-from crewrun.batch.output_table import check_terminal, plain_note, table_of
+from crewrun.batch.output_layout import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
@@ -45,7 +44,7 @@ from crewrun.batch.repeat import Repeat
 from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source, TableSource, input_name
+from crewrun.batch.source import Source, input_name
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -82,15 +81,13 @@ class Calls:
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of the input. `open_again` opens the input from its start, by default with the same `offset` and
-    `limit`, unless it `is_pipe`. With `may_change` rows have ids from a field, and one may have changed. `start` is
-    what is left to do before rows are read, once the run is locked.
+    `limit`, unless it `is_pipe`. With `may_change` rows have ids from a field, and one may have changed.
     """
 
     source: Source
     open_again: Callable[..., Source]
     is_pipe: bool
     may_change: bool
-    start: Callable[[], Awaitable[None]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +176,14 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     source = open_again()
     resources.callback(source.release)
     check_output(places.output)
-    is_late = is_pipe(readable) and folder is not None  # a pipe is waited for when the run is ours
-    if not is_late:
-        await _start(source, request)
+
+    def say_notes() -> None:
+        for note in input_notes(source, inputs, settings):
+            request.say(note)
+
+    if settings.no_rows == "fail":
+        await source.start()
+    await source.start_soon(say_notes)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
         await check_rows(inputs, open_again(), worker, settings.part)
@@ -194,16 +196,7 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    return Rows(
-        source, open_again, is_pipe(readable), may_change, partial(_start, source, request) if is_late else None
-    )
-
-
-async def _start(source: TableSource, request: BatchRequest) -> None:
-    """Wait until the input has said what it is, and say it. Raises UsageError."""
-    await source.start()
-    for note in input_notes(source, request.invocation.inputs, request.settings):
-        request.say(note)
+    return Rows(source, open_again, is_pipe(readable), may_change)
 
 
 async def open_run(
@@ -217,7 +210,7 @@ async def open_run(
     if places.folder is not None:
         previous = previous_run(places.folder)
         options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
-        opened = await open_state(options, rows.start)
+        opened = await open_state(options)
         calls.limiters.has_answered = opened.state.has_calls and _is_at_same_addresses(previous, options.manifest)
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)

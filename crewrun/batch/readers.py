@@ -5,14 +5,18 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+import anyio
 import anyio.to_thread
 
 from crewrun.batch.row_count import Stream, count_csv_records, count_json_lines
-from crewrun.tables.byte_input import RawInput
-from crewrun.tables.formats import OpenTable, open_table
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import Record
+from crewrun.errors import UsageError
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.open_table import OpenTable, open_table
+from crewrun.tables.reading.records import Record, unreadable
 
+# How long a run waits for a pipe before it begins: what is wrong with the input is then said before it has a state.
+_BEGIN_S = 0.5
 _COUNTS: Mapping[str, Callable[[Stream], int]] = {
     "jsonl": count_json_lines,
     "csv": count_csv_records,
@@ -39,7 +43,8 @@ class TableInput:
         self._arguments = path, name, options
         self._table: OpenTable | None = None
         self._first: list[Record] = []
-        self._has_rows = False
+        self._has_rows = self._is_lost = False
+        self.when_open: Callable[[], None] | None = None
 
     def open_now(self) -> OpenTable:
         """The open table, with its first records read. Blocks until a pipe has delivered them. Raises UsageError."""
@@ -52,6 +57,14 @@ class TableInput:
                     break
             self._table = table
         return self._table
+
+    async def has_begun(self) -> bool:
+        """Whether a pipe delivers within a moment; a file always does."""
+        if self._raw.is_stream:
+            with anyio.move_on_after(_BEGIN_S) as waiting:
+                await anyio.wait_readable(self._raw.file.fileno())
+            return not waiting.cancelled_caught
+        return True
 
     async def open(self) -> None:
         """Open the table, if it is not open yet."""
@@ -66,7 +79,7 @@ class TableInput:
     @property
     def is_cut(self) -> bool:
         """Whether the input could not be read to its end."""
-        return self._table is not None and self._table.reader.is_cut
+        return self._is_lost or (self._table is not None and self._table.reader.is_cut)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -102,8 +115,16 @@ class TableInput:
             return count(table.text_again(RawInput(file)))
 
     async def groups(self) -> AsyncIterator[list[Record]]:
-        """What is read at once."""
-        await self.open()
+        """What is read at once. `when_open` is called before, if the table is not open yet."""
+        if self._table is None:
+            try:
+                await self.open()
+            except UsageError as refused:
+                self._is_lost = True
+                yield [unreadable(1, str(refused))]
+                return
+            if self.when_open is not None:
+                self.when_open()
         reader = self.open_now().reader
         if self._first:
             yield self._first

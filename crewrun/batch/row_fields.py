@@ -9,7 +9,7 @@ from typing import Any
 
 from crewrun.errors import InputInvalid, suggest
 from crewrun.row import Row
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 from crewrun.templates import alike, find_key
 
 

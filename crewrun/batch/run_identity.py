@@ -22,7 +22,7 @@ from crewrun.redaction.redactor import learn, redact, redact_value
 from crewrun.redaction.written_secrets import written_secrets
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import texts_of
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 
 _AS_THEY_ARE = InputOptions()
 

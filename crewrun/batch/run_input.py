@@ -12,7 +12,7 @@ from crewrun.inspect.verify import Differences, Verification, check_journal
 from crewrun.inspect.view import View
 from crewrun.row import Row
 from crewrun.runs.manifest import Manifest
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 
 
 async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) -> None:

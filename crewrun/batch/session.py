@@ -20,7 +20,7 @@ from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink, open_strea
 from crewrun.batch.source import Source
 from crewrun.batch.stop import SIGNALS, Stop, StopReason
 from crewrun.batch.summary import Report, SessionResult, summarise
-from crewrun.batch.table_output import TableStream, WritingInterrupted, table_stream, write_table
+from crewrun.batch.table_sink import TableStream, WritingInterrupted, table_stream, write_table
 from crewrun.batch.watchers import (
     CanaryWatcher,
     DeadlineWatcher,

@@ -15,7 +15,7 @@ from crewrun.errors import UsageError
 from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # inherited: generating them takes time
@@ -36,6 +36,8 @@ class BatchSettings(BatchFlags):
         merged.update({name: value for name, value in flags.items() if value is not None})
         if "input" in merged:
             merged["input"] = {**file.get("input", {}), **merged["input"]}
+        if "fields" in merged:
+            merged["fields"] = field_names(merged["fields"])
         if "map" in merged:
             merged["map"] = {**column_map(file.get("map", {})), **column_map(merged["map"])}
         return cls(**merged)

@@ -20,12 +20,12 @@ from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
 from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
-from crewrun.tables.byte_input import RawInput
-from crewrun.tables.compression import errors
-from crewrun.tables.formats import WHAT_INPUTS_ARE
-from crewrun.tables.json_object import parse_object
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import CHUNK_BYTES, Record
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.json_object import parse_object
+from crewrun.tables.reading.open_table import WHAT_INPUTS_ARE
+from crewrun.tables.reading.records import CHUNK_BYTES, Record
 
 STDIN = "-"
 _AS_IT_IS = InputOptions()
@@ -231,6 +231,25 @@ class TableSource(Source):
     async def start(self) -> None:
         """Wait until the input has said what it is. Raises UsageError."""
         await self._table.open()
+
+    async def start_soon(self, started: Callable[[], None]) -> None:
+        """As `start` if the input delivers within a moment, else when it does; then call `started`. What would raise
+        UsageError by then is a failed row.
+        """
+        if await self._table.has_begun():
+            await self.start()
+            started()
+        else:
+            self._table.when_open = started
+
+    async def visit(self, see: Callable[[Row], bool | None]) -> None:
+        """As `Source.visit`; raises UsageError too."""
+        try:
+            await self.start()
+        except BaseException:
+            self.release()
+            raise
+        await super().visit(see)
 
     @property
     def has_rows(self) -> bool:

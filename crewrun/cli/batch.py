@@ -8,7 +8,7 @@ import typer
 
 from crewrun.cli import flags
 from crewrun.cli.flag_origins import check_values, flag_origins
-from crewrun.cli.inputs import read_fields, read_inputs
+from crewrun.cli.inputs import read_columns, read_fields, read_inputs
 
 if TYPE_CHECKING:
     from crewrun.batch.invocation import BatchRequest
@@ -46,6 +46,7 @@ def batch(
     load_env()
     values["input"] = read_inputs(values["input"]) if values["input"] else None
     values |= read_fields(values["map"], values["fields"])
+    values["columns"] = read_columns(values["columns"])
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
     with Notice(None if dry_run else values["notify"], inputs) as notice:

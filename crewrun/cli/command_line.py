@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from crewrun.cli.help_pages import help_of_command, help_of_group, usage
+from crewrun.cli.help_text import help_of_command, help_of_group, usage
 from crewrun.cli.misuse import WORDS, empty_value, is_misuse, no_such_command, swallowed_flag
 from crewrun.errors import OutputClosed, OutputFailed, UsageError
 
@@ -16,7 +16,7 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
-    """A command whose help is `cli.help_pages`'s."""
+    """A command whose help is made by `cli.help_text`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Typer does. Raises UsageError where a flag stands in the place of another one's value, or a value is

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import typer
 
-from crewrun.cli.help_pages import choices
+from crewrun.cli.help_text import choices
 
 Shell = Literal["bash", "zsh", "fish"]
 FILES = ":files"

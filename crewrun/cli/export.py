@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from crewrun.batch_flags import ResultsFormat
 from crewrun.cli.export_sink import is_of_run, is_own_table, open_own_table, open_sink_of
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from crewrun.inspect.export import Written
     from crewrun.inspect.view import View
     from crewrun.row import Row
-    from crewrun.tables.columns import Columns
-    from crewrun.tables.layout import TableLayout
-    from crewrun.tables.output_format import OutputFormat
-    from crewrun.tables.writers import TableOptions
+    from crewrun.tables.writing.columns import Columns
+    from crewrun.tables.writing.layout import TableLayout
+    from crewrun.tables.writing.output_format import OutputFormat
+    from crewrun.tables.writing.writers import TableOptions
 
 
 class _Selection(NamedTuple):
@@ -34,7 +35,7 @@ class _Selection(NamedTuple):
 def export(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     form: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "xlsx"] | None,
+        ResultsFormat | None,
         typer.Option("--format", "-f", help="What to write. [default: as FILE ends, else jsonl]"),
     ] = None,
     columns: str | None = typer.Option(
@@ -108,15 +109,15 @@ class _Request(NamedTuple):
 def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
     """What the export looks like. Raises UsageError."""
     from crewrun.errors import UsageError
-    from crewrun.tables.column_names import parse_columns
-    from crewrun.tables.layout import TableLayout
-    from crewrun.tables.output_format import output_format
+    from crewrun.tables.writing.column_names import parse_columns, split_names
+    from crewrun.tables.writing.layout import TableLayout
+    from crewrun.tables.writing.output_format import output_format
 
     form = output_format(request.output, request.form)
     form.check_installed(request.output or f"-f {form}")
     if form.is_binary and request.output is None and os.isatty(stdout_fd):
         raise UsageError(f"-f {form}: is nothing for a terminal; name a file with -o")
-    names = parse_columns(request.columns)
+    names = None if request.columns is None else parse_columns(split_names(request.columns))
     return TableLayout(form, None if names is None else tuple(names), request.guards_formulas)
 
 
@@ -124,9 +125,9 @@ def _own_layout(request: _Request, view: "View") -> "TableLayout | None":
     """What the run's own table looks like, if that is to be written. Raises UsageError for another table there."""
     from crewrun.batch.run_input import settings_of
     from crewrun.errors import UsageError
-    from crewrun.tables.column_names import parse_columns
-    from crewrun.tables.layout import TableLayout
-    from crewrun.tables.output_format import parse_stored
+    from crewrun.tables.writing.column_names import parse_columns
+    from crewrun.tables.writing.layout import TableLayout
+    from crewrun.tables.writing.output_format import parse_stored
 
     stored = view.manifest.table
     if request.output is None or stored is None or not is_own_table(Path(os.path.realpath(request.output)), view):
@@ -144,7 +145,7 @@ def _own_layout(request: _Request, view: "View") -> "TableLayout | None":
 
 
 def _selection(request: _Request, layout: "TableLayout") -> _Selection:
-    from crewrun.tables.writers import TableOptions
+    from crewrun.tables.writing.writers import TableOptions
 
     folder = os.path.dirname(os.path.realpath(request.output)) if request.output is not None else None
     options = TableOptions(layout.guards_formulas, folder if folder is not None and os.path.isdir(folder) else None)
@@ -243,7 +244,7 @@ async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
 
 async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") -> None:
     from crewrun.errors import OutputFailed
-    from crewrun.tables.writers import table_pieces
+    from crewrun.tables.writing.writers import table_pieces
 
     try:
         for piece in table_pieces(lines, selection.columns, selection.form, selection.options):

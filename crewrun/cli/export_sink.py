@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crewrun.batch.sink import Sink
     from crewrun.inspect.view import View
-    from crewrun.tables.layout import TableLayout
+    from crewrun.tables.writing.layout import TableLayout
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from crewrun.cli.inputs import read_fields
 
 if TYPE_CHECKING:
     from crewrun.row import Row
-    from crewrun.tables.options import InputOptions
+    from crewrun.tables.reading.input_options import InputOptions
 
 _DIR = "Where the files go; made if it is not there."
 

@@ -28,6 +28,16 @@ def read_inputs(pairs: Sequence[str], whole: str | None = None) -> dict[str, Any
     return values
 
 
+def read_columns(columns: Sequence[str] | None) -> list[str] | None:
+    """The names in `--columns a,b`, which may be repeated; None without the flag. Raises UsageError."""
+    from crewrun.tables.writing.column_names import parse_columns, split_names
+
+    if not columns:
+        return None
+    texts = [os.environ["CREWRUN_COLUMNS"]] if _is_from("CREWRUN_COLUMNS", columns) else columns
+    return parse_columns([name for text in texts for name in split_names(text)])
+
+
 def read_fields(columns: Sequence[str] | None, fields: Sequence[str] | None) -> dict[str, Any]:
     """The values of `--map` and `--fields` for the settings; None for a flag that is not there. Raises UsageError."""
     from crewrun.batch.field_flags import column_map, field_names
@@ -45,7 +55,7 @@ def _is_from(variable: str, values: Sequence[str] | None) -> bool:
 def _object(flag: str, text: str) -> dict[str, Any]:
     """A JSON object, from the text itself or from the file that `@FILE` names."""
     from crewrun.errors import UsageError
-    from crewrun.tables.json_object import parse_object
+    from crewrun.tables.reading.json_object import parse_object
 
     try:
         content = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode("utf-8", "surrogateescape")

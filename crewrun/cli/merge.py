@@ -49,7 +49,7 @@ def merge(
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults
     from crewrun.inspect.merge_inputs import Input, input_of, open_merge_inputs, read_merge_input
-    from crewrun.tables.output_format import output_format
+    from crewrun.tables.writing.output_format import output_format
 
     form = output_format(output, None)
     form.check_installed(output)
@@ -97,7 +97,7 @@ def _say_result(
 
 async def _see_input(whole: "Input", merged: "MergedResults") -> None:
     from crewrun.batch.run_input import settings_of, visit_input
-    from crewrun.tables.options import InputOptions
+    from crewrun.tables.reading.input_options import InputOptions
 
     options = settings_of(whole.manifest).input_options if whole.manifest else InputOptions()
     await visit_input(whole.path, replace(options, id_field=whole.id_field, constants={}), merged.see)

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from crewrun.batch_flags import batch_flags
 from crewrun.cli.flags import PARSERS
 from crewrun.cli.foreign_flags import advice_for_command, advice_for_flag, names
-from crewrun.cli.help_pages import choices, metavar, usage
+from crewrun.cli.help_text import choices, metavar, usage
 from crewrun.flag_fields import NEEDED
 from crewrun.run_files import FOLDER_SUFFIX, RESULTS_SUFFIX
 

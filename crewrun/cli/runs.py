@@ -21,8 +21,8 @@ def runs(
     """
     from pathlib import Path
 
-    from crewrun.cli.cells import Column, print_table
     from crewrun.cli.setup import open_stdout, put_data
+    from crewrun.cli.terminal_table import Column, print_table
     from crewrun.inspect.runs import SCHEMA, list_runs
     from crewrun.terminal import say
 

@@ -109,7 +109,7 @@ async def _copy(spool: IO[bytes], stdout: "StreamSink") -> None:
 
 def _print_rows(stdout: "StreamSink", spool: Iterable[bytes]) -> None:
     """The rows as a table on a terminal, else as lines with tabs."""
-    from crewrun.cli.cells import Column, print_table
+    from crewrun.cli.terminal_table import Column, print_table
 
     columns = [
         Column("LINE", is_right=True),

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from crewrun.batch_flags import batch_flags
 from crewrun.definitions.value_types import (
+    ColumnNames,
     Count,
     Dollars,
     MaxFailures,
@@ -37,7 +38,7 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.NAMES: list[Name],
     Kind.INPUTS: dict[Name, Any],
     Kind.COLUMN_MAP: dict[Name, Text],
-    Kind.COLUMNS: list[Text],
+    Kind.COLUMNS: ColumnNames,
 }
 
 

@@ -114,6 +114,10 @@ Span = Annotated[
     one_of("a number of seconds, or a time such as 5m or 1h30m"),
 ]
 Dollars = Annotated[Annotated[Positive, NUMBER] | Annotated[Text, TEXT], one_of("an amount of US dollars")]
+ColumnNames = Annotated[
+    Annotated[list[Text], Field(min_length=1), LIST] | Annotated[Text, TEXT],
+    one_of("a list of columns, or their names with commas between them"),
+]
 Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
 LogName = Annotated[Annotated[bool, FLAG] | Annotated[Text, TEXT], one_of("the name of a file, or true for logs.txt")]
 OutputFile = Annotated[Text, AfterValidator(_file)]

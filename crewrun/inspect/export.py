@@ -1,7 +1,7 @@
 """The results of a run for other programs: the lines that the journal has a record of.
 
 Lines that are no longer in the results file are rebuilt from the journal and the input into a spool. Results without a
-run folder are read by `results_file`; `tables.writers` writes lines in other formats.
+run folder are read by `results_file`; `tables.writing` writes lines in other formats.
 """
 
 import os
@@ -16,7 +16,7 @@ from crewrun.inspect.view import View
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.keys import line_digest
 from crewrun.row import Row
-from crewrun.tables.columns import Columns
+from crewrun.tables.writing.columns import Columns
 
 Status = Literal["ok", "failed"]
 

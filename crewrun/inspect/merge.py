@@ -18,9 +18,9 @@ from crewrun.journal.keys import line_digest, row_key
 from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result
-from crewrun.tables.columns import Columns
-from crewrun.tables.output_format import OutputFormat
-from crewrun.tables.writers import TableOptions, table_pieces
+from crewrun.tables.writing.columns import Columns
+from crewrun.tables.writing.output_format import OutputFormat
+from crewrun.tables.writing.writers import TableOptions, table_pieces
 
 # What can be wrong with merged results, worded for a number of rows.
 KINDS: Final = {

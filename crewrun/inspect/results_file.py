@@ -15,7 +15,7 @@ from crewrun.inspect.merge import read_line
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
 from crewrun.runs.folder import folder_of, is_lines_of_run
-from crewrun.tables.columns import Columns
+from crewrun.tables.writing.columns import Columns
 
 
 def find_results_file(run: str) -> Path | None:

@@ -19,7 +19,7 @@ _OTHER_WORDS = {
     "python-files": "scripts script main.py functions",
     "tables": "table csv tsv excel xlsx parquet arrow jsonl json gzip delimiter encoding sheet columns fields map "
     "input inputs output outputs formats format",
-    "rows": "row results result secrets redaction ids",
+    "rows": "row results result placeholder placeholders secrets redaction ids",
     "resuming": "resume restart continue repeat journal fresh replay state identity lock",
     "inspecting": "watching progress summary log notify display",
     "overnight": "plan limits limit rpm tpm retries deadline outage outages cache time",
@@ -28,7 +28,7 @@ _OTHER_WORDS = {
     "flags": "options flag environment variables env config crewrun.toml toml defaults",
     "flows": "flow",
     "python": "api library kickoff hooks hook fastapi web-service notebook",
-    "troubleshooting": "errors error failures failure failed exit-codes exit-code exit codes categories signals help",
+    "troubleshooting": "errors error failures failure failed exit-codes exit-code exit codes categories signals slow",
     "performance": "speed benchmark benchmarks memory-use",
 }
 # Looser than `errors.nearest` by default: a wrong page costs nothing, and the text is searched where none is near.
@@ -72,8 +72,9 @@ def guess(word: str, commands: Collection[str]) -> tuple[str, str] | None:
 
 
 def mentions(text: str) -> list[Section]:
-    """The sections that have `text` in them, whatever its case, in the order of the pages."""
-    pattern = re.compile(rf"(?<![\w-]){re.escape(text.strip())}(?![\w-])", re.IGNORECASE)
+    """The sections that have `text` or its plural in them, whatever its case, in the order of the pages."""
+    words = r"\s+".join(map(re.escape, text.split()))
+    pattern = re.compile(rf"(?<![\w-]){words}s?(?![\w-])", re.IGNORECASE)
     return [section for topic in TOPICS for section in _sections(topic) if pattern.search(section.text)]
 
 

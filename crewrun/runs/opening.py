@@ -5,8 +5,7 @@ import shlex
 import sqlite3
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -40,15 +39,13 @@ class Opened(NamedTuple):
     lost: int
 
 
-async def open_state(options: StateOptions, check: Callable[[], Awaitable[None]] | None = None) -> Opened:
-    """Lock the run and make its results agree with its journal. Before anything is changed, `check` is called, which
-    may wait: another process that wants the run is refused meanwhile.
+async def open_state(options: StateOptions) -> Opened:
+    """Lock the run and make its results agree with its journal.
 
     Raises RunHeld when another process has the run or its results, UsageError when it cannot be opened, JournalDamaged
-    when its journal cannot be read, and what `check` raises.
+    when its journal cannot be read.
     """
     _refuse_unknown(options, is_ours=False)
-    new = _not_there(options.output, options.folder.path)
     options.folder.make()
     locks = RunLocks(options.folder, options.output, wait=options.lock == "wait")
     try:
@@ -56,8 +53,6 @@ async def open_state(options: StateOptions, check: Callable[[], Awaitable[None]]
         _refuse_other(options)
         _refuse_other_ids(options)
         _refuse_other_engine(options)
-        if check is not None:
-            await _checked(check, options.folder, new)
         backup = None
         if options.fresh:
             backup = await anyio.to_thread.run_sync(back_up, options.named, options.folder, *options.companions)
@@ -65,25 +60,6 @@ async def open_state(options: StateOptions, check: Callable[[], Awaitable[None]]
         return await anyio.to_thread.run_sync(_open, options, locks, backup)
     except BaseException:
         locks.release()
-        raise
-
-
-def _not_there(*paths: Path | None) -> list[Path]:
-    return [path for path in paths if path is not None and not os.path.lexists(path)]
-
-
-async def _checked(check: Callable[[], Awaitable[None]], folder: RunFolder, new: Sequence[Path]) -> None:
-    """Call `check`. When it raises, what the locks have made of the files in `new` is removed."""
-    try:
-        await check()
-    except BaseException:
-        for path in new:
-            with suppress(OSError):
-                if path != folder.path:
-                    path.unlink()
-                elif not folder.is_used:
-                    folder.lock.unlink()
-                    path.rmdir()
         raise
 
 

@@ -19,8 +19,8 @@ from crewrun.errors import OutputFailed, UsageError
 from crewrun.runs.folder import RunFolder, free_name
 from crewrun.runs.manifest import digest_of, write_part, write_whole
 from crewrun.runs.results import lines_of
-from crewrun.tables.layout import Table, TableLayout
-from crewrun.tables.table_process import process_pieces
+from crewrun.tables.writing.layout import Table, TableLayout
+from crewrun.tables.writing.table_process import process_pieces
 from crewrun.unfinished import replacement
 
 _HERE_BYTES = 8_000_000  # of lines: a Parquet file of more is made by another process

@@ -1,1 +1,1 @@
-"""The users' files of rows: a row for each line, record or object. How they are read and written."""
+"""The users' files of rows: `reading` those of any format, `writing` results as tables. Both know `suffixes`."""

@@ -193,6 +193,13 @@ def test_fields_are_what_a_rows_id_and_input_are_made_of(place: Place) -> None:
     assert place.batch("--fields", "Ticket ID", "--fields", "Größe (cm)", inputs=inputs) == []
     table(place, TICKETS.replace("180", "181"))
     assert place.batch("--fields", "Ticket ID,Größe (cm)", inputs=inputs) == ["late"]
+    for value in ("[Ticket ID, Größe (cm)]", "'Ticket ID, Größe (cm)'"):
+        crew(place, "{subject}", more=f"batch: {{fields: {value}}}\n")
+        assert place.batch(inputs=inputs) == []
+        assert place.crewrun("retry", "t.results.jsonl") == []
+    crew(place, "{subject}", more="batch: {fields: 3}\n")
+    place.batch(inputs=inputs, code=2)
+    assert "batch.fields: needs a list of columns, or their names with commas between them, not 3" in place.stderr
 
 
 def test_a_run_with_other_fields_is_refused(place: Place) -> None:

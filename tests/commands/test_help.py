@@ -88,6 +88,8 @@ def test_a_word_without_a_page_is_looked_up_in_the_text(tmp_path: Path) -> None:
     done = crewrun("help", "--canary", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^  money +.*Forecast", done.stdout, re.MULTILINE), done.stdout
+    of_a_plural = crewrun("help", "semicolon", cwd=tmp_path)
+    assert re.search(r"^  tables +What is found out$", of_a_plural.stdout, re.MULTILINE), of_a_plural.stdout
     only_there = crewrun("help", "KubeRay", cwd=tmp_path)
     assert only_there.stdout.startswith("# Many machines\n")
 

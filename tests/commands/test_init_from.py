@@ -16,7 +16,7 @@ from support.workspace import Place
 from crewrun.batch.row_fields import RowFields
 from crewrun.cli.starter_crew import Table, starter_crew
 from crewrun.definitions import load
-from crewrun.tables.options import InputOptions
+from crewrun.tables.reading.input_options import InputOptions
 
 _NAMES = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)

@@ -79,7 +79,13 @@ def test_the_columns_that_are_asked_for(four: Place) -> None:
     assert four.batch(*BATCH, "--columns", "id,input.topc", "--limit", "2") == []
     assert list(table(four)[0]) == ["id", "input.topc"]
     assert "warning: --columns: no row has 'input.topc' (did you mean 'input.topic'?)" in four.stderr
-    four.batch("-o", "out.jsonl", "--columns", "input.topic,cost_usd", "--limit", "1")
+    four.batch("-o", "env.csv", "--limit", "1", CREWRUN_COLUMNS="id, input.topic")
+    assert list(table(four, "env.csv")[0]) == ["id", "input.topic"]
+    crew = four.folder / "crew.yaml"
+    crew.write_text(crew.read_text() + "batch: {columns: [input.topic, status], output_format: csv}\n")
+    four.batch("-o", "file.csv", "--limit", "1")
+    assert table(four, "file.csv") == [{"input.topic": "a", "status": "ok"}]
+    four.batch("-o", "out.jsonl", "--output-format", "jsonl", "--columns", "input.topic,cost_usd", "--limit", "1")
     assert [sorted(row) for row in table(four, "out.jsonl")] == [["cost_usd", "input.topic"]]
 
 

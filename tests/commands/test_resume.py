@@ -794,7 +794,7 @@ def test_of_four_processes_at_once_one_runs(place: Place) -> None:
 
 
 def test_a_pipe_of_something_else_changes_nothing(place: Place) -> None:
-    """Its beginning is looked at once the run is locked, and before a failed row is taken out of the results."""
+    """Its beginning is looked at before a failed row is taken out of the results."""
     assert place.batch("-o", RESULTS, inputs="-", stdin="\0no table\n", code=2) == []
     assert sorted(path.name for path in place.folder.iterdir()) == ["crew.yaml", "in.jsonl"]
     place.batch("-o", RESULTS, inputs="-", stdin='{"topic":"a"}\nno JSON\n', code=3)

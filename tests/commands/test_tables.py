@@ -3,16 +3,29 @@
 import bz2
 import codecs
 import gzip
+import io
 import json
 import lzma
+import sys
 from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 import zstandard
-from support.command import parse_rows, write_crew
-from support.forks import crewrun
+from support.command import parse_rows, read_rows, write_crew
+from support.forks import crewrun, start
+
+from crewrun.errors import UsageError
+from crewrun.extras import install_command
+from crewrun.tables.reading.byte_input import RawInput
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.open_table import open_table
 
 
 @pytest.fixture
@@ -495,3 +508,238 @@ def test_a_gzip_with_a_wrong_checksum_is_not_begun(folder: Path) -> None:
     (folder / "in.jsonl.gz").write_bytes(packed)
     done = crewrun("batch", "in.jsonl.gz", cwd=folder)
     assert (done.returncode, done.stderr[:57]) == (2, "crewrun: in.jsonl.gz: cannot be read: CRC check failed 0x")
+
+
+# Binary formats
+
+
+def parquet(table: "pa.Table", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **options)
+    return buffer.getvalue()
+
+
+NESTED = pa.table(
+    {
+        "topic": pa.array(["a", "b"]),
+        "small": pa.array([1, None], pa.int8()),
+        "large": pa.array([2**63, None], pa.uint64()),
+        "float": [0.5, float("nan")],
+        "single": pa.array([0.1, None], pa.float32()),
+        "flag": [True, None],
+        "money": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
+        "day": [date(2024, 1, 31), None],
+        "time": [time(9, 30, 0, 250_000), None],
+        "moment": pa.array([datetime(2024, 1, 31, 9, 30), None], pa.timestamp("ms")),
+        "instant": pa.array([1_706_693_400_000_000_001, None], pa.timestamp("ns", "Europe/Berlin")),
+        "span": [timedelta(hours=30, milliseconds=5), None],
+        "bytes": [b"\0\xff", None],
+        "label": pa.array(["x", None]).dictionary_encode(),
+        "list": [[1, None], None],
+        "days": [[date(2024, 1, 31)], []],
+        "object": [{"x": {"y": Decimal("2.0")}, "z": "1"}, None],
+        "map": pa.array([[("k", 1.5)], None], pa.map_(pa.string(), pa.float64())),
+        "pairs": pa.array([[(1, "v")], None], pa.map_(pa.int32(), pa.string())),
+        "nothing": pa.nulls(2),
+    }
+)
+VALUES = {
+    "topic": "a",
+    "small": 1,
+    "large": 2**63,
+    "float": 0.5,
+    "single": 0.1,
+    "flag": True,
+    "money": "1.50",
+    "day": "2024-01-31",
+    "time": "09:30:00.25",
+    "moment": "2024-01-31T09:30:00",
+    "instant": "2024-01-31T09:30:00.000000001Z",
+    "span": "PT108000.005S",
+    "bytes": "AP8=",
+    "label": "x",
+    "list": [1, None],
+    "days": ["2024-01-31"],
+    "object": {"x": {"y": "2.0"}, "z": "1"},
+    "map": {"k": 1.5},
+    "pairs": [[1, "v"]],
+    "nothing": None,
+}
+
+
+def arrow(table: "pa.Table", *, is_stream: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    with (pa.ipc.new_stream if is_stream else pa.ipc.new_file)(buffer, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.parquet", parquet(NESTED)),
+        ("in.pq", parquet(NESTED, row_group_size=1, compression="zstd")),
+        ("in.arrow", arrow(NESTED)),
+        ("in.feather", arrow(NESTED)),
+        ("stream.arrow", arrow(NESTED, is_stream=True)),
+        ("in", parquet(NESTED)),
+        ("-", parquet(NESTED)),
+        ("in.parquet.gz", gzip.compress(parquet(NESTED))),
+    ],
+)
+def test_values_of_parquet_and_arrow_are_json(folder: Path, name: str, content: bytes) -> None:
+    """The same in every container, from a pipe too: what JSON has no type for is text, or null."""
+    if name != "-":
+        (folder / name).write_bytes(content)
+    done = crewrun("batch", name, "-o", "-", "-j1", "--ordered", cwd=folder, stdin=content if name == "-" else None)
+    first, second = (row["input"] for row in parse_rows(done.stdout))
+    assert (done.returncode, first) == (0, VALUES), done.stderr
+    assert {key: value for key, value in second.items() if value is not None} == {"topic": "b", "days": []}
+
+
+@pytest.fixture(scope="module")
+def workbook() -> bytes:
+    """Sheets as people make them: a table that begins further down, dates, formulas, merged cells, another sheet."""
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"in_memory": True}) as book:
+        notes = book.add_worksheet("Notes")
+        sheet = book.add_worksheet("Tickets")
+        sheet.activate()
+        notes.hide()
+        day, moment, hours = (book.add_format({"num_format": f}) for f in ("dd.mm.yyyy", "dd.mm.yyyy hh:mm", "[h]:mm"))
+        sheet.write_row(2, 1, ["topic", "n", "day", "moment", "hours", "sum", "flag", "error", 2024])
+        sheet.write_row(3, 1, ["owls", 5])
+        sheet.write_datetime(3, 3, datetime(2024, 1, 31), day)
+        sheet.write_datetime(3, 4, datetime(2024, 1, 31, 9, 30), moment)
+        sheet.write_datetime(3, 5, timedelta(hours=30), hours)
+        sheet.write_formula(3, 6, "=C4*2", None, 10)
+        sheet.write_boolean(3, 7, True)
+        sheet.write_formula(3, 8, "=1/0", None, "#DIV/0!")
+        sheet.merge_range(5, 1, 6, 1, "bats")
+        sheet.write(5, 2, 2.5)
+        sheet.write(6, 2, 10**15)
+        other = book.add_worksheet("2")
+        other.write_column(0, 0, ["topic", "from 2"])
+    return buffer.getvalue()
+
+
+def test_a_sheet_has_the_values_that_people_see(folder: Path, workbook: bytes) -> None:
+    """Whole numbers without a fraction, dates as ISO text, formulas calculated, merged cells all with their value."""
+    (folder / "in.xlsx").write_bytes(workbook)
+    done = crewrun("batch", "in.xlsx", "-o", "-", "-j1", "--ordered", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    empty = dict.fromkeys(("day", "moment", "hours", "sum", "flag", "error", "2024"), "")
+    assert [row["input"] for row in parse_rows(done.stdout)] == [
+        {
+            "topic": "owls",
+            "n": 5,
+            "day": "2024-01-31",
+            "moment": "2024-01-31T09:30:00",
+            "hours": "30:00:00",
+            "sum": 10,
+            "flag": True,
+            "error": "",
+            "2024": "",
+        },
+        {"topic": "bats", "n": 2.5, **empty},
+        {"topic": "bats", "n": 10**15, **empty},
+    ]
+    note = "in.xlsx: sheet 'Tickets'; others are '2' (--sheet), merged cells each have the value that they share\n"
+    assert done.stderr.startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "topics"), [("2", ["from 2"]), ("3", ["from 2"]), ("Tickets", ["owls", "bats", "bats"])]
+)
+def test_a_sheet_is_chosen_by_name_or_number(folder: Path, workbook: bytes, sheet: str, topics: list[str]) -> None:
+    """A name that is equal wins."""
+    (folder / "in.xlsx").write_bytes(workbook)
+    done = crewrun("batch", "in.xlsx", "--sheet", sheet, "-o", "-", "-j1", cwd=folder)
+    assert [row["input"]["topic"] for row in parse_rows(done.stdout)] == topics
+
+
+def test_a_sheet_that_is_not_there_is_named_with_those_that_are(folder: Path, workbook: bytes) -> None:
+    """And with the one that may be meant."""
+    (folder / "in.xlsx").write_bytes(workbook)
+    done = crewrun("batch", "in.xlsx", "--sheet", "Tickts", cwd=folder)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "crewrun: in.xlsx: --sheet Tickts: there is no such sheet (did you mean 'Tickets'?); there are 'Notes', "
+        "'Tickets', '2'\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message", "extra"),
+    [
+        ("in.parquet", "pyarrow", "reading Parquet needs pyarrow: ", "parquet"),
+        ("in.arrow", "pyarrow", "reading Arrow needs pyarrow: ", "parquet"),
+        ("in.xlsx", "python_calamine", "reading Excel needs python-calamine: ", "excel"),
+        ("in.csv.zst", "zstandard", "reading .zst needs zstandard: ", "zstd"),
+    ],
+)
+def test_a_format_without_its_library_says_how_to_install_it(
+    folder: Path, workbook: bytes, monkeypatch: pytest.MonkeyPatch, name: str, module: str, message: str, extra: str
+) -> None:
+    """In this process, where it is as if the library were not there."""
+    contents = {".parquet": parquet(NESTED), ".arrow": arrow(NESTED), ".xlsx": workbook, ".zst": zstd(SOUND)}
+    path = folder / name
+    path.write_bytes(contents[path.suffix])
+    monkeypatch.setitem(sys.modules, module, None)
+    with path.open("rb", buffering=0) as file, pytest.raises(UsageError) as refused:
+        open_table(RawInput(file), name, name, InputOptions())
+    assert str(refused.value) == f"{name}: {message}{install_command(extra)}"
+
+
+def test_a_field_of_a_gigabyte_takes_no_gigabyte_of_memory(folder: Path) -> None:
+    """It is one failed row; what follows it runs. In quotes or not, as a line or over many."""
+    for quote, end in ((b'"', b"\n"), (b"", b"x")):
+        with (folder / "in.csv").open("wb") as file:
+            file.write(b"topic,n\nowls,1\n" + quote)
+            for _ in range(70):
+                file.write((b"x" * 1023 + end) * 1024)
+            file.write(quote + b",2\nbats,3\n")
+        with start("batch", "in.csv", "-q", "-o", "out.jsonl", "--fresh", cwd=folder) as process:
+            assert process.wait(timeout=60) == 3
+        rows = read_rows(folder / "out.jsonl")
+        assert sorted(row["input"]["topic"] for row in rows if row["input"]) == ["bats", "owls"]
+        assert [row["error"]["message"] for row in rows if row["error"]] == ["line 3: longer than 64 MiB"]
+        assert process.memory_kib < 400 * 1024
+
+
+def test_ten_thousand_columns_are_read(folder: Path) -> None:
+    """As the header names them."""
+    names = ["topic", *(f"c{n}" for n in range(9_999))]
+    (folder / "in.csv").write_text(f"{','.join(names)}\n{','.join(map(str, range(10_000)))}\n")
+    done = crewrun("batch", "in.csv", "-o", "-", cwd=folder)
+    (row,) = parse_rows(done.stdout)
+    assert row["input"] == {name: str(n) for n, name in enumerate(names)}
+
+
+def test_an_unclosed_quote_takes_nothing_out_of_the_results(folder: Path) -> None:
+    """Rows that it hides are still rows; neither does one that another quote ends."""
+    whole = "topic,n\n" + "".join(f'"t{n}",{n}\n' for n in range(20))
+    (folder / "in.csv").write_text(whole)
+    assert crewrun("batch", "in.csv", "-q", cwd=folder).returncode == 0
+    results = (folder / "in.results.jsonl").read_bytes()
+    for broken in (whole.replace('"t7",7', 't7,"7'), whole.replace('"t19",19', 't19,"19')):
+        (folder / "in.csv").write_text(broken)
+        assert crewrun("batch", "in.csv", "-q", cwd=folder).returncode == 3
+        assert (folder / "in.results.jsonl").read_bytes().startswith(results)
+
+
+def test_a_table_is_read_as_it_was_run_by_every_command(folder: Path) -> None:
+    """export, verify, show, merge and retry use the flags of the run."""
+    (folder / "in.dat").write_bytes("topic~n\nGröße~1\nMaß~2\n".encode("mac_roman"))
+    flags = ("--format", "csv", "--delimiter", "~", "--encoding", "mac_roman")
+    for command in ("plan", "batch"):
+        assert crewrun(command, "in.dat", *flags, cwd=folder).returncode == 0
+    assert crewrun("check", "in.dat", *flags, cwd=folder).returncode == 0
+    run = "in.dat.results.jsonl"
+    assert crewrun("status", run, "--verify", cwd=folder).returncode == 0
+    done = crewrun("export", run, "-f", "csv", "--ordered", "--columns", "input.topic", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "input.topic\r\nGröße\r\nMaß\r\n")
+    done = crewrun("merge", run, "-o", "all.jsonl", cwd=folder)
+    assert (done.returncode, "complete" in done.stderr) == (0, True), done.stderr
+    assert crewrun("retry", run, cwd=folder).returncode == 0
+    assert len(read_rows(folder / run)) == 2

@@ -94,8 +94,15 @@ def test_a_run_that_is_stopped_writes_what_it_has(place: Place, number: signal.S
         lines = place.folder / STATE / "results.jsonl"
         while process.poll() is None and (not lines.exists() or lines.read_bytes().count(b"\n") < 12):
             pass
+        place.crewrun("status", "out.csv")
+        assert place.stdout.splitlines()[-1] == "out.csv: is written at the end"
+        place.crewrun("export", "out.csv", "-o", "out.csv", code=75)
+        place.crewrun("export", "out.csv", "-o", "other.csv")
         process.send_signal(number)
         assert process.wait(timeout=30) == 128 + number
+    (place.folder / "out.csv").rename(place.folder / "first.csv")
+    assert place.crewrun("export", "out.csv", "-o", "out.csv") == []
+    assert (place.folder / "first.csv").read_bytes() == (place.folder / "out.csv").read_bytes()
     assert sorted(topics(place)) == sorted(row["topic"] for row in ROWS)
     place.rows(*ROWS)
     assert place.crewrun(*BATCH) == []

@@ -20,7 +20,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
-    "rich": {"cli/cells.py", "cli/console.py", "cli/markdown.py", "cli/screen.py"},
+    "rich": {"cli/terminal_table.py", "cli/console.py", "cli/markdown.py", "cli/screen.py"},
     "aiohttp": {
         "llm/transports/openai.py",
         "mock/server.py",
@@ -32,10 +32,10 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
-    "pyarrow": {"tables/arrow.py", "tables/arrow_values.py", "tables/parquet_writer.py"},
-    "python_calamine": {"tables/excel.py"},
-    "xlsxwriter": {"tables/xlsx_writer.py"},
-    "zstandard": {"tables/compression.py", "tables/compressor.py"},
+    "pyarrow": {"tables/reading/arrow.py", "tables/reading/arrow_values.py", "tables/writing/parquet_writer.py"},
+    "python_calamine": {"tables/reading/excel.py"},
+    "xlsxwriter": {"tables/writing/xlsx_writer.py"},
+    "zstandard": {"tables/reading/decompressor.py", "tables/writing/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
 LAZY = {"litellm", "pyarrow", "pypdf", "python_calamine", "ray", "xlsxwriter", "zstandard"}

@@ -21,7 +21,7 @@ from crewrun.batch.stop import FailureLimit, Stop, StopReason
 from crewrun.errors import Category, OutputFailed
 from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
-from crewrun.tables.records import Record
+from crewrun.tables.reading.records import Record
 
 
 class Numbers:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from crewrun.batch import row_ids
 from crewrun.batch.row_ids import RowIds
-from crewrun.tables.lines import Line, LineSplitter
+from crewrun.tables.reading.line_splitter import Line, LineSplitter
 
 
 @given(text=st.lists(st.sampled_from([b"", b"a", b"bb", b"ccccc", b"\n", b"\n"]), max_size=30))

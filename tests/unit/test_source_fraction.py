@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from crewrun.batch.source import Source
-from crewrun.tables.records import Record
+from crewrun.tables.reading.records import Record
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from crewrun.loading.import_path import project_of, root_of
 from crewrun.loading.user_code import is_users
 from crewrun.references import find_file
 from crewrun.run_files import FILES_SUFFIX, FOLDER_SUFFIX, RESULTS_SUFFIX
-from crewrun.tables.output_format import FORMATS
+from crewrun.tables.writing.output_format import FORMATS
 
 _LONGEST_PATH_CHARS = 300  # longer texts in a crew file are prompts, not paths
 # What is never part of a crew even if it is in its folder, as .gitignore patterns. `.*` would match the folder itself.

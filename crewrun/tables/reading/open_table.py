@@ -10,15 +10,15 @@ from typing import IO, Any, Final, get_args
 
 from crewrun.batch_flags import InputFormat
 from crewrun.errors import UsageError
-from crewrun.tables import arrow, compression, excel
-from crewrun.tables.byte_input import ByteInput, RawInput
-from crewrun.tables.delimited import DelimitedReader
-from crewrun.tables.dialect import has_table
-from crewrun.tables.encodings import UTF_8, TextEncoding, decoder_of, find_encoding
-from crewrun.tables.json_lines import JsonLinesReader
-from crewrun.tables.json_values import JsonValuesReader
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import CHUNK_BYTES, TableReader
+from crewrun.tables.reading import arrow, decompressor, excel
+from crewrun.tables.reading.byte_input import ByteInput, RawInput
+from crewrun.tables.reading.delimited import DelimitedReader
+from crewrun.tables.reading.dialect import has_table
+from crewrun.tables.reading.encodings import UTF_8, TextEncoding, decoder_of, find_encoding
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.json_lines import JsonLinesReader
+from crewrun.tables.reading.json_values import JsonValuesReader
+from crewrun.tables.reading.records import CHUNK_BYTES, TableReader
 from crewrun.tables.suffixes import FORMATS_BY_SUFFIX, split_compression
 
 # What is looked at to find a delimiter, and of a pipe all that decides on the encoding: some hundred records.
@@ -96,7 +96,7 @@ def open_table(raw: RawInput, path: str, name: str, options: InputOptions) -> Op
         return _open(raw, path, name, options)
     except UnicodeDecodeError as wrong:
         raise UsageError(f"{name}: is not {wrong.encoding}: {wrong.reason} (--encoding)") from None
-    except compression.errors() as broken:
+    except decompressor.errors() as broken:
         raise UsageError(f"{name}: cannot be read: {broken}") from None
 
 
@@ -104,7 +104,7 @@ def _open(raw: RawInput, path: str, name: str, options: InputOptions) -> OpenTab
     stem, suffix = split_compression(path)
     named = FORMATS_BY_SUFFIX.get(Path(stem).suffix.lower())
     packed = ByteInput(raw)
-    source, kind = compression.decompressed(packed, name, suffix, is_named=named is not None or suffix is not None)
+    source, kind = decompressor.decompressed(packed, name, suffix, is_named=named is not None or suffix is not None)
     head = source.head(_HEAD_BYTES)
     format_name = options.format or named
     magic = _format_of_magic(head, name)
@@ -156,7 +156,7 @@ def _open_text(
 def _unpacked(raw: RawInput, kind: str | None) -> ByteInput:
     """The bytes of a file without its compression, which has been found out."""
     plain = ByteInput(raw)
-    return plain if kind is None else compression.decompressed(plain, "", None, is_named=False)[0]
+    return plain if kind is None else decompressor.decompressed(plain, "", None, is_named=False)[0]
 
 
 def _format_of_magic(head: bytes, name: str) -> InputFormat | None:

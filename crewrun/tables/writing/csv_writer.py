@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from crewrun.tables.text import text_of
+from crewrun.tables.writing.cell_text import text_of
 
 # A spreadsheet takes text that begins so for a formula, and may run it:
 # https://owasp.org/www-community/attacks/CSV_Injection

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from crewrun.tables.layout import Table, TableLayout
+from crewrun.tables.writing.layout import Table, TableLayout
 
 _PIECE_BYTES: Final = 1 << 18
 _CHECK_EVERY_S: Final = 0.1  # how late a signal may be noticed while the process reads
 # The modules are those of this process, wherever it has them from.
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from crewrun.tables.table_process import main; main(*sys.argv[2:])"
+    "from crewrun.tables.writing.table_process import main; main(*sys.argv[2:])"
 )
 
 

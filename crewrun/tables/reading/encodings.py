@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from crewrun.errors import UsageError
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.compression import errors, is_untrustworthy
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.decompressor import errors, is_untrustworthy
 
 UTF_8: Final = "utf-8"
 _CHUNK_BYTES: Final = 1 << 20

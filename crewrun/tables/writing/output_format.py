@@ -5,15 +5,14 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
+from crewrun.batch_flags import ResultsFormat
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
 from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX, Compression, split_suffixes
 
-FormatName = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
-
-FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
+FORMATS: Final[tuple[ResultsFormat, ...]] = get_args(ResultsFormat)
 
 # Suffixes of tables that are not written. JSONL under such a name would be taken for a damaged file.
 _FOREIGN: Final = (
@@ -42,7 +41,7 @@ _NEEDED: Final = {
 class OutputFormat:
     """A format and how its file is compressed. Its text, such as `csv.gz`, is what a run's manifest keeps."""
 
-    name: FormatName
+    name: ResultsFormat
     compression: Compression | None = None
 
     def __str__(self) -> str:
@@ -85,7 +84,7 @@ def output_format(output: str | None, name: str | None) -> OutputFormat:
     return OutputFormat(form, suffixes.compression)
 
 
-def parse_format(name: str) -> FormatName:
+def parse_format(name: str) -> ResultsFormat:
     """The format of this name. Raises UsageError."""
     for form in FORMATS:
         if form == name:
@@ -100,7 +99,7 @@ def parse_stored(text: str) -> OutputFormat:
     return OutputFormat(parse_format(name), suffixes.compression)
 
 
-def _format_of(suffix: str) -> FormatName:
+def _format_of(suffix: str) -> ResultsFormat:
     """JSONL for any suffix that says nothing, and for `.json`."""
     named = FORMATS_BY_SUFFIX.get(suffix, "jsonl")
     return next((form for form in FORMATS if form == named), "jsonl")

@@ -13,8 +13,8 @@ import anyio.to_thread
 from crewrun.batch.sink import Sink
 from crewrun.errors import OutputFailed, UsageError
 from crewrun.runs.results_table import ResultsTable, TableReport
-from crewrun.tables.columns import Columns
-from crewrun.tables.layout import Table, TableLayout
+from crewrun.tables.writing.columns import Columns
+from crewrun.tables.writing.layout import Table, TableLayout
 
 
 class WritingInterrupted(Exception):

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crewrun.tables.columns import Columns
-from crewrun.tables.output_format import OutputFormat, parse_stored
-from crewrun.tables.writers import RowWriter, TableOptions, table_pieces
+from crewrun.tables.writing.columns import Columns
+from crewrun.tables.writing.output_format import OutputFormat, parse_stored
+from crewrun.tables.writing.writers import RowWriter, TableOptions, table_pieces
 
 
 @dataclass(frozen=True, slots=True)

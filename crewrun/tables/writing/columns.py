@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json
 
 from crewrun.errors import suggest
-from crewrun.tables.column_names import FIRST, LAST, Record, default_kind, getter, is_field
-from crewrun.tables.fields import MOST_COLUMNS, Field, Kind, Kinds, Leaf, Null, bits_of, kind_of
+from crewrun.tables.writing.column_names import FIRST, LAST, Record, default_kind, getter, is_field
+from crewrun.tables.writing.fields import MOST_COLUMNS, Field, Kind, Kinds, Leaf, Null, bits_of, kind_of
 
 _DEEPEST: Final = 8  # objects inside objects that have columns
 _SHOWN: Final = 20  # as many names as one reads

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
-from crewrun.tables.lines import MAX_LINE_BYTES
+from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
 
 # What is read at once: a switch to the thread that reads costs more than reading a small chunk.
 CHUNK_BYTES = 128 * 1024

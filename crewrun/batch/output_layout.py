@@ -10,9 +10,9 @@ from crewrun.inspect.view import nearby
 from crewrun.runs.folder import RunFolder, folder_of
 from crewrun.runs.manifest import Manifest, read_manifest
 from crewrun.runs.opening import has_lines
-from crewrun.tables.column_names import parse_columns
-from crewrun.tables.layout import TableLayout
-from crewrun.tables.output_format import output_format, parse_stored
+from crewrun.tables.writing.column_names import parse_columns
+from crewrun.tables.writing.layout import TableLayout
+from crewrun.tables.writing.output_format import output_format, parse_stored
 
 
 def table_of(output: str | None, folder: RunFolder | None, settings: BatchSettings) -> TableLayout | None:

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
-from crewrun.tables.columns import Column
-from crewrun.tables.fields import Null
-from crewrun.tables.text import legal, text_of
+from crewrun.tables.writing.cell_text import legal, text_of
+from crewrun.tables.writing.columns import Column
+from crewrun.tables.writing.fields import Null
 
 _MOST_ROWS: Final = 1_048_576  # of a sheet, with the header
 _MOST_COLUMNS: Final = 16_384

@@ -1,13 +1,13 @@
 """Parquet, with pyarrow: an extra, imported here only to write."""
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import IO, Any, Final, cast
 
-from crewrun.tables.columns import Column
-from crewrun.tables.fields import Kind, Null
-from crewrun.tables.pipe import Pipe
-from crewrun.tables.text import legal, text_of
+from crewrun.tables.writing.cell_text import legal, text_of
+from crewrun.tables.writing.columns import Column
+from crewrun.tables.writing.fields import Kind, Null
 
 # A row group is held in memory: as many rows as readers like (DuckDB's default is 122,880), and fewer large ones.
 _GROUP_ROWS: Final = 65_536
@@ -24,7 +24,7 @@ def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> 
 
     types = {Kind.BOOL: pa.bool_(), Kind.INT: pa.int64(), Kind.FLOAT: pa.float64(), Kind.TEXT: pa.string()}
     schema = pa.schema([pa.field(legal(column.name), types[column.kind]) for column in columns])
-    pipe = Pipe()
+    pipe = _Pipe()
 
     def batch_of(group: Sequence[Sequence[Any]]) -> Any:
         arrays = [pa.array([values[i] for values in group], type=schema.field(i).type) for i in range(len(columns))]
@@ -69,3 +69,29 @@ def _text(value: Any) -> str | None:
     if type(value) is str and value.isascii():
         return value
     return None if value is None or value is Null.NULL else legal(text_of(value))
+
+
+class _Pipe(io.RawIOBase):
+    """A file for pyarrow: bytes that were written and not taken yet. It knows its place and cannot go back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]  # no other buffers come
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._size_bytes += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._size_bytes
+
+    def take(self) -> bytes:
+        """The bytes since the last time."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)

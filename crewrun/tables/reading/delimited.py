@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from crewrun.errors import UsageError
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.compression import errors
-from crewrun.tables.dialect import Dialect, check_fit, find_dialect, has_sep_line, parse_delimiter, parser_of
-from crewrun.tables.encodings import TextEncoding, decoder_of
-from crewrun.tables.header import Header, read_header
-from crewrun.tables.lines import MAX_LINE_BYTES
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import TOO_LONG, Record, unreadable
-from crewrun.tables.text_lines import Overlong, TextLines
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.dialect import Dialect, check_fit, find_dialect, has_sep_line, parse_delimiter, parser_of
+from crewrun.tables.reading.encodings import TextEncoding, decoder_of
+from crewrun.tables.reading.header import Header, read_header
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
+from crewrun.tables.reading.records import TOO_LONG, Record, unreadable
+from crewrun.tables.reading.text_lines import Overlong, TextLines
 
 _DAMAGE: Final = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 _UNCLOSED: Final = "not CSV: a quote that opens here is never closed; what follows it is lost"

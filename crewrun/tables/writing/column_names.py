@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from crewrun.errors import UsageError, suggest
-from crewrun.tables.fields import Kind, Null
-from crewrun.tables.text import text_of
+from crewrun.tables.writing.cell_text import text_of
+from crewrun.tables.writing.fields import Kind, Null
 
 Record = Mapping[str, Any]
 
@@ -38,15 +38,16 @@ _KINDS: Final = {
 }
 
 
-def parse_columns(text: str | Sequence[str] | None) -> list[str] | None:
-    """The names in `--columns a,b`, or in a list; None for all. Raises UsageError.
+def split_names(text: str) -> list[str]:
+    """The names in `a,b`. One that has a comma is in quotes, as in a CSV."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
-    A name that has a comma is written in quotes, as in a CSV.
-    """
-    if text is None:
+
+def parse_columns(columns: Sequence[str] | None) -> list[str] | None:
+    """The columns of these names, None for all. Raises UsageError for a name that no result line can have."""
+    if columns is None:
         return None
-    words = next(csv.reader([text], skipinitialspace=True), []) if isinstance(text, str) else text
-    names = [str(word).strip() for word in words]
+    names = list(columns)
     if not names or not all(names):
         raise UsageError("--columns: names of columns with commas between them, such as id,input.topic,output")
     for name in names:

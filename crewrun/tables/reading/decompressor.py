@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from crewrun.errors import UsageError
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.records import missing_extra
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.records import missing_extra
 from crewrun.tables.suffixes import COMPRESSIONS
 
 # The most compressed bytes that zstandard gets at once. A block of four bytes can become 128 KiB, so that this much

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from crewrun.tables.fields import Null
+from crewrun.tables.writing.fields import Null
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 _TEXTS: Final[dict[type, Callable[[Any], str]]] = {str: lambda text: text, int: str, Null: lambda _: "null"}

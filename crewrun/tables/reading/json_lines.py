@@ -3,11 +3,11 @@
 import codecs
 from collections.abc import Sequence
 
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.compression import errors
-from crewrun.tables.encodings import UTF_8, TextEncoding, decoder_of
-from crewrun.tables.lines import Line, LineSplitter
-from crewrun.tables.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.encodings import UTF_8, TextEncoding, decoder_of
+from crewrun.tables.reading.line_splitter import Line, LineSplitter
+from crewrun.tables.reading.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
 
 
 class JsonLinesReader:

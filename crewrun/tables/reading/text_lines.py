@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.encodings import decoder_of
-from crewrun.tables.lines import MAX_LINE_BYTES
-from crewrun.tables.records import CHUNK_BYTES
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.encodings import decoder_of
+from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
+from crewrun.tables.reading.records import CHUNK_BYTES
 
 # Bytes that could not be decoded; a byte order mark inside; a NUL.
 _ODD: Final = re.compile("[\udc80-\udcff\ufeff\0]")

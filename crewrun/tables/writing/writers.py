@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
-from crewrun.tables.columns import Column, Columns, decoded
-from crewrun.tables.compressor import open_compressor
-from crewrun.tables.csv_writer import CsvWriter
-from crewrun.tables.fields import Null
-from crewrun.tables.output_format import OutputFormat
 from crewrun.tables.suffixes import Compression
+from crewrun.tables.writing.columns import Column, Columns, decoded
+from crewrun.tables.writing.compressor import open_compressor
+from crewrun.tables.writing.csv_writer import CsvWriter
+from crewrun.tables.writing.fields import Null
+from crewrun.tables.writing.output_format import OutputFormat
 
 # Larger pieces save few system calls; a piece is all that is held in memory.
 _PIECE_BYTES: Final = 1 << 18
@@ -83,11 +83,11 @@ class RowWriter:
 
 def _pieces(columns: Sequence[Column], rows: Rows, form: OutputFormat, options: TableOptions) -> Iterator[bytes]:
     if form.name == "parquet":
-        from crewrun.tables.parquet_writer import parquet_pieces
+        from crewrun.tables.writing.parquet_writer import parquet_pieces
 
         return parquet_pieces(columns, rows)
     if form.name == "xlsx":
-        from crewrun.tables.xlsx_writer import xlsx_pieces
+        from crewrun.tables.writing.xlsx_writer import xlsx_pieces
 
         return xlsx_pieces(columns, rows, options.folder, options.notes)
     if form.name == "jsonl":

@@ -8,9 +8,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from crewrun.errors import UsageError, suggest
-from crewrun.tables.header import read_header
-from crewrun.tables.options import InputOptions
-from crewrun.tables.records import Record, missing_extra
+from crewrun.tables.reading.header import read_header
+from crewrun.tables.reading.input_options import InputOptions
+from crewrun.tables.reading.records import Record, missing_extra
 
 _GROUP: Final = 256
 _SAMPLE: Final = 100

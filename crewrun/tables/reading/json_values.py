@@ -5,13 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from crewrun.tables.byte_input import ByteInput
-from crewrun.tables.compression import errors
-from crewrun.tables.encodings import TextEncoding, decoder_of
-from crewrun.tables.json_object import scan_object
-from crewrun.tables.json_table import rows_in
-from crewrun.tables.lines import MAX_LINE_BYTES
-from crewrun.tables.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
+from crewrun.tables.reading.byte_input import ByteInput
+from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.encodings import TextEncoding, decoder_of
+from crewrun.tables.reading.json_object import scan_object
+from crewrun.tables.reading.json_table import rows_in
+from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
+from crewrun.tables.reading.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
 
 _BLANK: Final = re.compile(r"[ \t\r\n\ufeff]*")
 _DAMAGE: Final = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded

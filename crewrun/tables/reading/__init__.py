@@ -1,0 +1,1 @@
+"""How tables are read: a row for each line, record or object, whatever the format."""

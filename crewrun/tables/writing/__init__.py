@@ -1,0 +1,1 @@
+"""How tables of results are written, in any format."""

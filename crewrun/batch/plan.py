@@ -29,6 +29,7 @@ from crewrun.definitions.definition import Definition
 from crewrun.errors import InputInvalid, UsageError
 from crewrun.inspect.earlier_rows import EarlierRows
 from crewrun.inspect.run_so_far import RunSoFar, read_known
+from crewrun.inspect.view import has_begun
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
@@ -232,6 +233,8 @@ def _read_past(
 ) -> _Past:
     """Read it. Raises UsageError when a batch would not go on."""
     if folder is None or settings.fresh or not Path(folder.journal).is_file():
+        return _Past(RunSoFar(), EarlierRows(), [])
+    if previous is not None and not has_begun(folder, previous.manifest):
         return _Past(RunSoFar(), EarlierRows(), [])
     now, by_id = identity.definition, settings.id_field is not None
     check_offline(previous, folder, endpoints, now)

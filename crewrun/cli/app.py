@@ -95,7 +95,9 @@ def run() -> None:
         code = wrong.exit_code
         if isinstance(wrong, OutputClosed | OutputFailed):
             exit_now(code)  # what standard output still has in its buffer would fail again
-    except typer.Abort:
+    except typer.Abort as aborted:
+        if isinstance(aborted.__cause__, EOFError):  # click takes any for Ctrl-D at a prompt; we have none
+            raise aborted.__cause__ from None
         code = 130
     except Exception as wrong:
         if not is_misuse(wrong):

@@ -211,11 +211,16 @@ def _there(manifest: Manifest, words: Sequence[str]) -> str:
     return command if manifest.cwd == os.getcwd() else f"cd {shlex.quote(manifest.cwd)} && {command}"
 
 
-def _refuse_unbegun(folder: RunFolder, manifest: Manifest) -> None:
-    """Raise UsageError for a run that ended, for instance on a full disk, before it wrote anything."""
+def has_begun(folder: RunFolder, manifest: Manifest) -> bool:
+    """Whether a run has written anything but its manifest. A journal without a schema beside results is damaged."""
     results = results_of(folder, manifest)
     begun = [folder.log, folder.journal.with_name(f"{folder.journal.name}-wal"), *([results] if results else [])]
-    if not any(path.exists() and path.stat().st_size for path in begun) and _is_blank(folder.journal):
+    return any(path.exists() and path.stat().st_size for path in begun) or not _is_blank(folder.journal)
+
+
+def _refuse_unbegun(folder: RunFolder, manifest: Manifest) -> None:
+    """Raise UsageError for a run that ended, for instance on a full disk, before it wrote anything."""
+    if not has_begun(folder, manifest):
         raise UsageError(f"{folder.path}: the run has not begun; to begin it: {command_of(folder, manifest)}")
 
 

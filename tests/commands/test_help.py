@@ -22,7 +22,7 @@ def on_a_terminal(folder: Path, *topic: str, columns: int = 80, **env: str) -> s
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     words = [*PROGRAM, "help", *topic]
-    env = clean_env(**({"TERM": "xterm-256color"} | env))
+    env = clean_env(**({"TERM": "xterm-256color", "PAGER": "cat"} | env))
     with subprocess.Popen(words, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
@@ -77,7 +77,7 @@ def test_a_typo_shows_the_nearest_page_and_says_so(tmp_path: Path) -> None:
     """On stderr: the page may go into a file."""
     done = crewrun("help", "resumign", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "the manual has no 'resumign'; this is 'resuming'\n")
-    assert done.stdout.startswith("# Going on with a run\n")
+    assert done.stdout.startswith("# Continuing a run\n")
     assert crewrun("help", "kubernets", cwd=tmp_path).stderr == (
         "the manual has no 'kubernets'; this is 'kubernetes', of 'machines'\n"
     )
@@ -89,7 +89,7 @@ def test_a_word_without_a_page_is_looked_up_in_the_text(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^  money +.*Forecast", done.stdout, re.MULTILINE), done.stdout
     of_a_plural = crewrun("help", "semicolon", cwd=tmp_path)
-    assert re.search(r"^  tables +What is found out$", of_a_plural.stdout, re.MULTILINE), of_a_plural.stdout
+    assert re.search(r"^  tables +What is detected$", of_a_plural.stdout, re.MULTILINE), of_a_plural.stdout
     only_there = crewrun("help", "KubeRay", cwd=tmp_path)
     assert only_there.stdout.startswith("# Many machines\n")
 
@@ -151,7 +151,7 @@ def test_no_pager_is_no_error(tmp_path: Path) -> None:
 
 def test_the_list_is_wrapped_on_a_terminal(tmp_path: Path) -> None:
     """At words, with the sentences in a column of their own."""
-    shown = on_a_terminal(tmp_path, columns=60)
+    shown = on_a_terminal(tmp_path, columns=60, PAGER="cat")
     assert max(map(len, shown.splitlines())) <= 60
     for topic in TOPICS:
         assert re.search(rf"^  {topic} ", shown, re.MULTILINE)

@@ -1094,7 +1094,7 @@ def test_what_goes_on_with_a_run_does_not_begin_it_anew(
 def test_a_disk_that_is_full_before_the_first_row(place: Place) -> None:
     """The run and status say what goes on: the same command, since there is nothing yet to begin anew."""
     said = own_process.shell(
-        "trap '' XFSZ; (ulimit -f 4; crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder
+        "trap '' XFSZ; (ulimit -f 4; python -B -m crewrun batch in.jsonl; echo $?) 2>&1 | cat", place.folder
     ).stdout
     assert said.splitlines()[1:] == ["to go on: crewrun batch in.jsonl", "1"]
     assert place.refused("status", RESULTS) == f"{STATE}: the run has not begun; to begin it: crewrun batch in.jsonl"
@@ -1140,7 +1140,7 @@ def test_gc_keeps_a_run_of_which_rows_have_failed(place: Place) -> None:
     assert place.said("gc", "--delete", "--finished")[0].startswith(f"{STATE}: unfinished, 3 rows, ")
     write_rows(place.folder / "in.jsonl", topics(3))
     done = place.do("retry", RESULTS)
-    assert done.stderr.startswith("1 ok, 0 failed, 2 done before in ")
+    assert done.stderr.startswith("rows: 2 done, 1 new\n1 ok, 0 failed, 2 done before in ")
 
 
 def test_gc_knows_what_fresh_moved_away(place: Place) -> None:

@@ -263,7 +263,7 @@ def test_chosen_columns() -> None:
         pytest.param(
             "id,,status", "--columns is empty; it needs names of columns with commas between them", id="empty"
         ),
-        pytest.param("", "--columns: names of columns", id="none"),
+        pytest.param("", "--columns is empty", id="none"),
         pytest.param("input.", "--columns: no column 'input.'", id="no name"),
         pytest.param("id,id", "--columns: 'id' is there twice", id="twice"),
     ],

@@ -53,6 +53,11 @@ def is_lines(text: str) -> bool:
     return not text or (text[0] == "{" and any(_is_object(line) for line in text.split("\n", _LINES)[:_LINES]))
 
 
+def is_several(head: bytes) -> bool:
+    """Whether there are several lines, as far as can be seen: a single one may be an object that holds all rows."""
+    return b"\n" in head.strip()
+
+
 def check_lines(text: str, name: str) -> None:
     """Raise UsageError for an array that is named as lines."""
     line = text.lstrip().partition("\n")[0].strip()

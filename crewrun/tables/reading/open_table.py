@@ -11,7 +11,7 @@ from crewrun.errors import UsageError
 from crewrun.tables.reading import decompressor
 from crewrun.tables.reading.byte_input import ByteInput, RawInput
 from crewrun.tables.reading.encodings import UTF_8, TextEncoding, decoder_of, find_encoding
-from crewrun.tables.reading.input_format import BINARY, NAMES, check_lines, find_format, is_lines
+from crewrun.tables.reading.input_format import BINARY, NAMES, check_lines, find_format, is_lines, is_several
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.json_lines import JsonLinesReader
 from crewrun.tables.reading.records import CHUNK_BYTES, TableReader
@@ -121,7 +121,7 @@ def _open_text(
         from crewrun.tables.reading.delimited import DelimitedReader
 
         reader = DelimitedReader(source, head, name, encoding, options, tabs=format_name == "tsv")
-    elif format_name == "json" and not is_lines(_text(head, encoding)):
+    elif format_name == "json" and not (is_several(head) and is_lines(_text(head, encoding))):
         from crewrun.tables.reading.json_values import JsonValuesReader
 
         reader = JsonValuesReader(source, encoding)

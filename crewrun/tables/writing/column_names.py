@@ -50,7 +50,7 @@ def parse_columns(columns: Sequence[str] | None) -> list[str] | None:
     names = list(columns)
     if not names or not all(names):
         raise UsageError(
-            "--columns is empty; it needs names of columns with commas between them, as in --columns id,input.topic,output"
+            "--columns is empty; it needs names of columns with commas between them, as in --columns id,output"
         )
     for name in names:
         _check(name)

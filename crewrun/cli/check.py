@@ -39,10 +39,11 @@ def check(
     """
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed
-    from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell
+    from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell, warn_of_variables
 
     load_env()
     load_env(folder_of(crew or inputs or "."))
+    warn_of_variables()
     inputs = inputs and claimed(inputs)
     stdout = open_stdout()
     constants = read_inputs(input) if input else None

@@ -127,8 +127,8 @@ def _refuse_results(output: Path, folder: RunFolder) -> NoReturn:
             "leave --run-dir out to go on with it, or name another file with -o"
         )
     raise UsageError(
-        f"{name}: has results, and {os.path.relpath(folder.path)} has no state of their run; if that was moved, "
-        "--run-dir names it; -o names another file; --fresh moves the results aside and runs every row again"
+        f"{name}: is there already, and {os.path.relpath(folder.path)} has no state of a run that wrote it; if that "
+        "was moved, --run-dir names it; -o names another file; --fresh moves the file aside and runs every row"
     )
 
 

@@ -353,8 +353,8 @@ WRONG_OUTPUTS = {
     "-o link.jsonl": "link.jsonl: is the input file itself; name another with -o",
     "-o hard.jsonl": "hard.jsonl: is the input file itself; name another with -o",
     "-o x.ods": "x.ods: .ods cannot be written; name a file that ends in .jsonl, .csv, .tsv, .parquet or .xlsx",
-    "-o old": "old: has results, and old.crewrun has no state of their run; if that was moved, --run-dir names it; "
-    "-o names another file; --fresh moves the results aside and runs every row again",
+    "-o old": "old: is there already, and old.crewrun has no state of a run that wrote it; if that was moved, "
+    "--run-dir names it; -o names another file; --fresh moves the file aside and runs every row",
     "-o pipe": "pipe: cannot be written: this pipe has no reader",
     "-o a\udcff.jsonl": "'a\\udcff.jsonl': is not UTF-8, so a run cannot store the name; rename it",
     f"-o {'x' * 250}": f"{'x' * 250}: too long a name: a run's folder is named after it, which takes 12 bytes more",

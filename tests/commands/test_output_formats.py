@@ -142,7 +142,7 @@ def test_gc_deletes_all_of_a_finished_run_but_the_table(four: Place) -> None:
     assert topics(four) == ["a", "b"]
     assert not (four.folder / FOLDER).exists()
     assert four.batch(*BATCH, code=2) == []
-    assert "out.csv: has results, and out.csv.crewrun has no state of their run" in four.stderr
+    assert "out.csv: is there already, and out.csv.crewrun has no state of a run that wrote it" in four.stderr
 
 
 def test_fresh_backs_the_table_up(four: Place) -> None:
@@ -193,7 +193,7 @@ def test_a_table_of_the_users_own_is_not_overwritten(four: Place) -> None:
     own = four.folder / "out.csv"
     own.write_text("mine\n")
     assert four.batch(*BATCH, code=2) == []
-    assert "out.csv: has results, and out.csv.crewrun has no state of their run" in four.stderr
+    assert "out.csv: is there already, and out.csv.crewrun has no state of a run that wrote it" in four.stderr
     assert own.read_text() == "mine\n"
     four.batch(*BATCH, "--fresh", "--limit", "1")
     assert ((four.folder / "out.1.csv").read_text(), topics(four)) == ("mine\n", ["a"])

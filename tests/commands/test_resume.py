@@ -793,6 +793,18 @@ def test_of_four_processes_at_once_one_runs(place: Place) -> None:
         end(*four)
 
 
+def test_a_pipe_of_something_else_changes_nothing(place: Place) -> None:
+    """Its beginning is looked at before a failed row is taken out of the results."""
+    assert place.batch("-o", RESULTS, inputs="-", stdin="\0no table\n", code=2) == []
+    assert sorted(path.name for path in place.folder.iterdir()) == ["crew.yaml", "in.jsonl"]
+    place.batch("-o", RESULTS, inputs="-", stdin='{"topic":"a"}\nno JSON\n', code=3)
+    before = place.results.read_bytes()
+    assert place.batch("-o", RESULTS, inputs="-", stdin="\0no table\n", code=2) == []
+    assert place.results.read_bytes() == before
+    assert place.batch("-o", RESULTS, inputs="-", stdin="topic;n\na;1\n") == ["Write about a"]
+    assert place.stderr.count("standard input: CSV, semicolons\n") == 1
+
+
 def test_with_lock_wait_four_processes_follow_each_other(place: Place) -> None:
     """All end well, and nothing is paid for twice."""
     seen = place.sent()

@@ -497,4 +497,4 @@ def test_a_merged_file_is_no_run(divided: Folder) -> None:
     assert [row["id"] for row in csv.DictReader(io.StringIO(table))] == ids(divided.results("whole.jsonl"))
     said = divided.crewrun("status", "all.jsonl", code=2).stderr
     assert said.startswith("crewrun: all.jsonl: has no run folder all.jsonl.crewrun; ")
-    assert "all.jsonl.crewrun has no state of their run" in divided.batch("-o", "all.jsonl", code=2).stderr
+    assert "all.jsonl.crewrun has no state of a run that wrote it" in divided.batch("-o", "all.jsonl", code=2).stderr

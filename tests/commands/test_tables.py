@@ -91,6 +91,15 @@ TABLES = [
         ROWS,
         "in.tab: cp1252\n",
     ),
+    Table(
+        "tabs beside commas and semicolons in each text",
+        "in.csv",
+        b"topic; a, b\tn\tm\nx; a, b\t1\t2\ny; c, d\t3\t4\n",
+        [{"topic; a, b": "x; a, b", "n": "1", "m": "2"}, {"topic; a, b": "y; c, d", "n": "3", "m": "4"}],
+        "in.csv: tabs\n",
+        ("--map", "topic=topic; a, b"),
+    ),
+    Table("lines as values", "in.csv", b"topic\na, b\n", [{"topic": "a, b"}], "", ("--delimiter", "tab")),
     Table("Excel: sep=", "in.csv", "sep=|\r\ntopic|n\r\nGröße, Maß|3,50\r\n".encode(), [OWLS], "in.csv: pipes\n"),
     Table(
         "Excel: empty columns and rows below and beside the table",
@@ -221,6 +230,27 @@ REFUSED = {
         b"Price, net;Count\n3,50;4\n1,20;5\n",
         "either.csv: may have commas or semicolons between its fields; say which: --delimiter , or --delimiter ';'",
     ),
+    "quotes.csv": (
+        b"topic|n\n'a|b'|1\n'c|d'|2\n",
+        "quotes.csv: has 2 names in its header, but other numbers of fields in 2 of its first 2 records, with pipes "
+        'between them and " around texts; if it is something else that separates fields: --delimiter; other quotes '
+        'have to be written as "',
+    ),
+    "list.csv": (
+        b"topic\nowls\nbats, cats\n",
+        "list.csv: its header names one column, but there are commas in 1 of its first 2 records; put such values in "
+        "quotes, or have each line taken as one value: --delimiter tab",
+    ),
+    "commas.tsv": (
+        b"topic,n\na,1\n",
+        "commas.tsv: has no tabs, but commas that may separate fields: --delimiter ,; if it has one column: "
+        "--delimiter tab",
+    ),
+    "copy.txt": (
+        b"1\towls, bats; cats\t\\N\n2\tbats, cats; owls\t\\N\n",
+        "copy.txt: has \\N for missing values, as the text format of PostgreSQL and MySQL does; export CSV (in "
+        "PostgreSQL COPY … TO … WITH (FORMAT csv, HEADER)), or have \\N taken as it stands: --delimiter tab",
+    ),
     "copy.tsv": (
         b"topic\tn\nowls\t\\N\n",
         "copy.tsv: has \\N for missing values, as the text format of PostgreSQL and MySQL does; export CSV (in "
@@ -297,6 +327,8 @@ class Damage(NamedTuple):
 
 
 UNCLOSED = "not CSV: a quote that opens here is never closed; what follows it is lost"
+ONE_ROW = "if it is one row, put it into an array: [{…}]"
+RECORDS = f"write it as records (pandas: to_json(orient='records')); {ONE_ROW}"
 CUT = "the input cannot be read further: "
 SOUND = b"".join(b'{"topic":"%d %s"}\n' % (i, bytes(f"{i * 7919 % 9973:x}", "ascii")) for i in range(400))
 DAMAGED = [
@@ -384,7 +416,38 @@ DAMAGED = [
         "in.json",
         b'{\n"data":[{"topic":"a"}]}',
         [],
-        ["line 1: one object, with a list of objects as 'data'; if those are the rows: jq -c '.[\"data\"][]'"],
+        [
+            "line 1: one object, with a list of objects as 'data'; if those are the rows: jq -c '.[\"data\"][]'; "
+            f"{ONE_ROW}"
+        ],
+    ),
+    Damage(
+        "pandas: to_json",
+        "in.json",
+        b'{"topic":{"0":"a","1":"b"},"n":{"0":1,"1":2}}',
+        [],
+        [f"line 1: one object, with a table's columns or rows as objects; {RECORDS}"],
+    ),
+    Damage(
+        "pandas: to_json by rows",
+        "in.json",
+        b'{"0":{"topic":"a","n":1},"1":{"topic":"b","n":2}}\n',
+        [],
+        [f"line 1: one object, with a table's columns or rows as objects; {RECORDS}"],
+    ),
+    Damage(
+        "pandas: to_json, split",
+        "in.json",
+        b'{"columns":["topic"],"index":[0,1],"data":[["a"],["b"]]}',
+        [],
+        [f"line 1: one object, with the rows of a table as lists in 'data'; {RECORDS}"],
+    ),
+    Damage(
+        "columns as lists",
+        "in.json",
+        b'{"topic":["a","b"],"n":[1,2]}',
+        [],
+        [f"line 1: one object, with a table's columns as lists; {RECORDS}"],
     ),
 ]
 

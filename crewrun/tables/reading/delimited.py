@@ -8,7 +8,7 @@ from typing import Final
 from crewrun.errors import UsageError
 from crewrun.tables.reading.byte_input import ByteInput
 from crewrun.tables.reading.decompressor import errors
-from crewrun.tables.reading.dialect import Dialect, find_dialect, has_sep_line, parse_delimiter, parser_of
+from crewrun.tables.reading.dialect import Dialect, check_fit, find_dialect, has_sep_line, parse_delimiter, parser_of
 from crewrun.tables.reading.encodings import TextEncoding, decoder_of
 from crewrun.tables.reading.header import Header, read_header
 from crewrun.tables.reading.input_options import InputOptions
@@ -195,10 +195,11 @@ def _dialect_of(text: str, name: str, options: InputOptions, *, tabs: bool) -> D
     """What `--delimiter` says, else what the beginning of the text shows. Raises UsageError."""
     if options.delimiter is not None:
         return Dialect(parse_delimiter(options.delimiter), has_sep_line(text))
-    dialect = find_dialect(text, name, tabs=tabs)
-    if dialect.delimiter == "\t" and any("\\N" in fields for fields in dialect.reads(text)):
+    if any("\\N" in fields for fields in Dialect("\t").reads(text) if len(fields) > 1):
         raise UsageError(
             f"{name}: has \\N for missing values, as the text format of PostgreSQL and MySQL does; export CSV (in "
             "PostgreSQL COPY … TO … WITH (FORMAT csv, HEADER)), or have \\N taken as it stands: --delimiter tab"
         )
+    dialect = find_dialect(text, name, tabs=tabs)
+    check_fit(text, dialect, name)
     return dialect

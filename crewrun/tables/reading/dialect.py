@@ -14,6 +14,7 @@ _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 _RECORDS: Final = 500  # of the beginning that are parsed
 # Records that may have more or fewer fields than the header, in a file that has broken ones.
 _FITTING: Final = 0.9
+_NEAR: Final = 0.1  # candidates that fit about equally well
 _SEP_LINE: Final = re.compile(r"\ufeff?\"?sep=(.)\"?[;,\t|]*\r?\n", re.IGNORECASE)
 _WORDS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
@@ -75,25 +76,69 @@ def find_dialect(head: str, name: str, *, tabs: bool) -> Dialect:
     if named := _SEP_LINE.match(head):
         return Dialect(named.group(1), has_sep_line=True)
     if tabs:
+        _check_tabs(head, name)
         return Dialect("\t")
-    head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head  # the last line may be cut off
+    head = _whole_lines(head)
     fits = [fit for delimiter in _NAMES if (fit := _fit(head, delimiter)) is not None]
-    fits.sort(key=lambda fit: fit.share, reverse=True)  # stable: a comma stays before others
     if not fits:
         return Dialect(",")
-    best = fits[0]
-    for other in fits[1:]:
-        if other.share >= min(best.share, _FITTING) and best.share - other.share < 1 - _FITTING:
-            if best.columns >= 2 * other.columns:
-                continue
-            if other.columns >= 2 * best.columns:
-                best = other
-                continue
+    best = max(fit.share for fit in fits)
+    good = [fit for fit in fits if fit.share == best or (fit.share >= min(best, _FITTING) and best - fit.share < _NEAR)]
+    columns = max(fit.columns for fit in good)
+    good = sorted((fit for fit in good if 2 * fit.columns > columns), key=lambda fit: -fit.share)  # a comma stays first
+    tabbed = next((fit.dialect for fit in good if fit.dialect.delimiter == "\t" and fit.share == 1), None)
+    if tabbed is not None:
+        return tabbed  # texts have commas and semicolons, and hardly ever tabs, let alone one in each line
+    if len(good) > 1:
+        first, second = (fit.dialect for fit in good[:2])
+        raise UsageError(
+            f"{name}: may have {first.label} or {second.label} between its fields; say which: "
+            f"--delimiter {_word(first)} or --delimiter {_word(second)}"
+        )
+    return good[0].dialect
+
+
+def _check_tabs(head: str, name: str) -> None:
+    """Raise UsageError for a text without tabs in which something else separates fields."""
+    if "\t" in head:
+        return
+    for delimiter in _NAMES:
+        fit = _fit(_whole_lines(head), delimiter)
+        if fit is not None and fit.records > 1 and fit.share == 1:
             raise UsageError(
-                f"{name}: may have {best.dialect.label} or {other.dialect.label} between its fields; say which: "
-                f"--delimiter {_word(best.dialect)} or --delimiter {_word(other.dialect)}"
+                f"{name}: has no tabs, but {fit.dialect.label} that may separate fields: "
+                f"--delimiter {_word(fit.dialect)}; if it has one column: --delimiter tab"
             )
-    return best.dialect
+
+
+def check_fit(head: str, dialect: Dialect, name: str) -> None:
+    """Raise UsageError when nearly none of the records that begin a text fit its header: the dialect, which nobody has
+    named, is none that the text has.
+    """
+    header, *records = dialect.reads(_whole_lines(head))[dialect.has_sep_line :] or [[]]
+    records = [fields for fields in records if fields]  # others are broken, and say so
+    columns = len(header)
+    misfits = sum(len(fields) != columns and any(fields[columns:] or [True]) for fields in records)
+    if columns == 1 and misfits > len(records) * (1 - _FITTING):
+        raise UsageError(
+            f"{name}: its header names one column, but there are {dialect.label} in {misfits} of its first "
+            f"{_counted(records)}; put such values in quotes, or have each line taken as one value: --delimiter tab"
+        )
+    if misfits > 1 and misfits > len(records) * _FITTING:
+        raise UsageError(
+            f"{name}: has {columns} names in its header, but other numbers of fields in {misfits} of its first "
+            f'{_counted(records)}, with {dialect.label} between them and " around texts; if it is something else that '
+            'separates fields: --delimiter; other quotes have to be written as "'
+        )
+
+
+def _counted(records: list[list[str]]) -> str:
+    return f"{len(records)} record{'s' if len(records) != 1 else ''}"
+
+
+def _whole_lines(head: str) -> str:
+    """`head` without its last line, which may be cut off."""
+    return head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
 
 
 def has_table(head: str) -> bool:

@@ -9,6 +9,7 @@ from crewrun.tables.reading.byte_input import ByteInput
 from crewrun.tables.reading.decompressor import errors
 from crewrun.tables.reading.encodings import TextEncoding, decoder_of
 from crewrun.tables.reading.json_object import scan_object
+from crewrun.tables.reading.json_table import rows_in
 from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
 from crewrun.tables.reading.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
 
@@ -156,12 +157,9 @@ class _Malformed(Exception):
 
 def _alone(record: Record) -> Record:
     """The only value of a text that is no array. It is no row when it is there to hold the rows."""
-    if isinstance(record.content, dict):
-        for name, value in record.content.items():
-            if isinstance(value, list) and value and all(isinstance(element, dict) for element in value):
-                why = f"one object, with a list of objects as {name!r}; if those are the rows"
-                problem = f"{why}: jq -c '.[{json.dumps(name)}][]'"
-                return record._replace(content=json.dumps(record.content).encode(), problem=problem)
+    if isinstance(record.content, dict) and (rows := rows_in(record.content)):
+        problem = f"one object, {rows}; if it is one row, put it into an array: [{{…}}]"
+        return record._replace(content=json.dumps(record.content).encode(), problem=problem)
     return record
 
 

@@ -144,7 +144,7 @@ def _open_text(
     reader: TableReader
     if format_name in ("csv", "tsv"):
         reader = DelimitedReader(source, head, name, encoding, options, tabs=format_name == "tsv")
-    elif format_name == "json" and not _is_lines(_text(head, encoding)):
+    elif format_name == "json" and not (_is_several(head) and _is_lines(_text(head, encoding))):
         reader = JsonValuesReader(source, encoding)
     else:
         _check_lines(_text(head, encoding), name)
@@ -220,6 +220,11 @@ def _is_lines(text: str) -> bool:
     """Whether one of the first lines of a JSON text is an object; else it is an array, or its values go over lines."""
     text = text.lstrip()
     return not text or (text[0] == "{" and any(_is_object(line) for line in text.split("\n", _LINES)[:_LINES]))
+
+
+def _is_several(head: bytes) -> bool:
+    """Whether there are several lines, as far as can be seen: a single one may be an object that holds all rows."""
+    return b"\n" in head.strip()
 
 
 def _is_object(line: str) -> bool:

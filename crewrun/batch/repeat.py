@@ -83,8 +83,10 @@ class Repeat:
         """For people: one line for each reason to run rows again, and the counts. None if all rows are done."""
         if self.counted == "all" and not (self.failed or self.new or self.altered or self.redo):
             return []
+        rerun_rows = sum(one.rows for one in self.redo) if self.counted == "all" else 0
         counts = [
             f"{self.done:,} done" if self.done else "",
+            f"{rerun_rows:,} to run again" if rerun_rows else "",
             f"{self.new:,} new" if self.new else "",
             f"{self.altered:,} changed" if self.altered else "",
             f"{self.failed:,} failed before" if self.failed else "",
@@ -93,7 +95,8 @@ class Repeat:
         by = "" if self.counted == "all" else " by the journal; new ones are not counted in advance"
         bound = {"all": "", "part": "at least ", "nothing": "up to "}[self.counted]
         lines = [_in_words(one, bound) for one in self.redo]
-        return [*lines, *([f"rows: {listed}{by}"] if listed else [])]
+        is_said = len(lines) == 1 and listed == counts[1]  # by the line of the reason
+        return [*lines, *([f"rows: {listed}{by}"] if listed and not is_said else [])]
 
 
 def _in_words(redo: Redo, bound: str) -> str:

@@ -94,11 +94,23 @@ def load_env(folder: Path | None = None) -> None:
     if os.path.isfile(path):  # `Path.is_file` raises for a name that is too long
         from dotenv import load_dotenv
 
+        from crewrun.cli.variables import flags_in_env_file
+
+        before = set(os.environ)
         try:
             load_dotenv(path, override=False)
         except (OSError, UnicodeDecodeError, ValueError) as wrong:
             raise UsageError(f"{path}: cannot be read: {wrong}") from None
+        names = sorted(os.environ.keys() - before)
+        say_all(f"warning: {warning}" for warning in flags_in_env_file(str(path), names))
     learn(environment_secrets())
+
+
+def warn_of_variables() -> None:
+    """Print a warning for each `CREWRUN_…` variable that does not exist."""
+    from crewrun.cli.variables import unknown_variables
+
+    say_all(f"warning: {warning}" for warning in unknown_variables())
 
 
 def folder_of(crew: str) -> Path:
@@ -134,6 +146,7 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engi
     say_all(f"warning: {warning}" for warning in project.warnings)
     crew = ref or project.crew or str(find_beside(None if inputs == "-" else Path(inputs)))
     load_env(folder_of(crew))
+    warn_of_variables()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CrewrunWarning)
         definition = project.under(load(crew, strict=bool(strict), engine=engine or project.engine))

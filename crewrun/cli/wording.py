@@ -44,10 +44,11 @@ def row_counts(summary: Mapping[str, Any]) -> str:
     words = [f"{rows['ok']:,} ok", f"{rows['failed']:,} failed"]
     words += [f"{rows['kept']:,} done before"] if rows["kept"] else []
     words += [f"{rows['kept_failed']:,} failed before"] if rows["kept_failed"] else []
+    left = rows["pending"] + rows["abandoned"]  # what was given up in flight runs again with the rest
     if summary["unread"] is None:
-        words.append(f"at least {rows['pending']:,} left" if rows["pending"] else "the rest not counted")
-    elif rows["pending"]:
-        words.append(f"{rows['pending']:,} left")
+        words.append(f"at least {left:,} left" if left else "the rest not counted")
+    elif left:
+        words.append(f"{left:,} left")
     return ", ".join(words)
 
 

@@ -550,6 +550,7 @@ def test_a_stop_that_does_not_wait_gives_up_rows_in_flight(
         "pending": 4,
     }
     assert "; 4 rows in flight were given up\n" in stderr
+    assert stderr.splitlines()[-1].startswith("2 ok, 0 failed, 8 left; ")
     assert "Traceback" not in stderr
 
 

@@ -199,3 +199,18 @@ def test_a_deadline_may_be_a_time_of_toml(folder: Path) -> None:
     """Which has types for times and dates."""
     (folder / "crewrun.toml").write_text("deadline = 2000-01-31T06:30:00\n")
     assert refusal(folder).startswith("crewrun.toml: deadline '2000-01-31T06:30:00': is in the past; ")
+
+
+def test_variables_without_effect_are_warned_about(folder: Path) -> None:
+    """Misspelt ones, by the nearest name, and flags in a `.env` file, which are read too late; each once."""
+    (folder / ".env").write_text("CREWRUN_BUDGET=1\nCREWRUN_FLOW_STATES=x.sqlite\nCREWRUN_LIMIT=1\n")
+    names = {"CREWRUN_MODLE": "gpt-4.1", "CREWRUN_QQ": "1", "CREWRUN_LIMIT": "2", "CREWRUN_TEXT": "of --notify"}
+    for command in ("batch", "plan", "check"):
+        done = crewrun(command, "in.jsonl", cwd=folder, env=names)
+        assert done.returncode == 0, (command, done.stderr)
+        assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")] == [
+            "warning: .env: CREWRUN_BUDGET has no effect here: flags are read before the file; export it, or set "
+            "'budget' in crewrun.toml",
+            "warning: CREWRUN_MODLE: there is no such variable, it has no effect (did you mean 'CREWRUN_MODEL'?)",
+            "warning: CREWRUN_QQ: there is no such variable, it has no effect",
+        ]

@@ -198,6 +198,11 @@ def test_new_changed_and_failed_rows_are_counted(place: Place) -> None:
     place.batch("--id-field", "id", "--summary", "s.json", code=3)
     assert "rows: 1 done, 1 new, 1 changed, 1 failed before" in place.stderr.splitlines()
     assert place.summary()["repeat"] == planned
+    edit(place, "for years", "for ages")
+    place.rows({"id": 1, "topic": "a"}, {"id": 2, "topic": "z"}, {"id": 4, "topic": "x"}, {"id": 5, "topic": "e"})
+    place.batch("--id-field", "id")
+    lines = ["backstory of agent 'writer' changed: 2 rows run again", "rows: 2 to run again, 1 new, 1 changed"]
+    assert [line.partition(", less than")[0] for line in place.stderr.splitlines()[:2]] == lines
     assert planned == {"done": 1, "new": 1, "changed": 1, "failed": 1, "again": [], "counted": "all"}
 
 

@@ -58,11 +58,14 @@ def is_several(head: bytes) -> bool:
     return b"\n" in head.strip()
 
 
-def check_lines(text: str, name: str) -> None:
-    """Raise UsageError for an array that is named as lines."""
-    line = text.lstrip().partition("\n")[0].strip()
-    if line in ("[", "[{") or (line.startswith("[") and line.endswith(",")):
+def check_json(format_name: InputFormat, text: str, name: str) -> None:
+    """Raise UsageError for an array that is named as lines, and for a table without any JSON."""
+    text = text.lstrip()
+    line = text.partition("\n")[0].strip()
+    if format_name == "jsonl" and (line in ("[", "[{") or (line.startswith("[") and line.endswith(","))):
         raise UsageError(f"{name}: is a JSON array, and not JSON Lines: --format json")
+    if not any(line.lstrip()[:1] in ("{", "[", "}", "]") for line in text.split("\n")) and _has_table(text):
+        raise UsageError(f"{name}: is not {NAMES[format_name]}; if it is CSV: --format csv")
 
 
 def _format_of_magic(head: bytes, name: str) -> InputFormat | None:
@@ -106,8 +109,6 @@ def _check_flags(format_name: InputFormat, name: str, options: InputOptions) -> 
 
 def _sniffed(head: bytes, name: str) -> InputFormat:
     """The format of a text whose name says none. Raises UsageError when that is not certain."""
-    from crewrun.tables.reading.dialect import has_table
-
     text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace").lstrip("\ufeff")
     start = text.lstrip()
     if not start:
@@ -116,7 +117,7 @@ def _sniffed(head: bytes, name: str) -> InputFormat:
         return "json"
     if start[0] == "{":
         return "jsonl" if is_lines(start) else "json"
-    if "\0" not in text and has_table(text):
+    if "\0" not in text and _has_table(text):
         return "csv"
     if any(line.lstrip().startswith("{") for line in text.split("\n")):
         return "jsonl"
@@ -132,3 +133,9 @@ def _is_object(line: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _has_table(text: str) -> bool:
+    from crewrun.tables.reading.dialect import has_table
+
+    return has_table(text)

@@ -11,7 +11,7 @@ from crewrun.errors import UsageError
 from crewrun.tables.reading import decompressor
 from crewrun.tables.reading.byte_input import ByteInput, RawInput
 from crewrun.tables.reading.encodings import UTF_8, TextEncoding, decoder_of, find_encoding
-from crewrun.tables.reading.input_format import BINARY, NAMES, check_lines, find_format, is_lines, is_several
+from crewrun.tables.reading.input_format import BINARY, NAMES, check_json, find_format, is_lines, is_several
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.json_lines import JsonLinesReader
 from crewrun.tables.reading.records import CHUNK_BYTES, TableReader
@@ -117,6 +117,8 @@ def _open_text(
         source.raw.rewind()
         source = _unpacked(source.raw, kind)
     reader: TableReader
+    if format_name in ("json", "jsonl"):
+        check_json(format_name, _text(head, encoding), name)
     if format_name in ("csv", "tsv"):
         from crewrun.tables.reading.delimited import DelimitedReader
 
@@ -126,7 +128,6 @@ def _open_text(
 
         reader = JsonValuesReader(source, encoding)
     else:
-        check_lines(_text(head, encoding), name)
         reader = JsonLinesReader(source, encoding)
     is_exact = kind is None and encoding.name == UTF_8
     return OpenTable(format_name, kind, reader, reader.notes, None, encoding.name, is_exact)

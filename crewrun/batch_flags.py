@@ -30,14 +30,14 @@ class BatchFlags:
     ] = None
     offset: Annotated[
         int,
-        Flag(Panel.INPUT, Kind.COUNT, "Leave out the first N rows.", in_file="Leave out this many of the first rows."),
+        Flag(Panel.INPUT, Kind.COUNT, "Skip the first N rows.", in_file="Skip this many rows at the beginning."),
     ] = 0
     shard: Annotated[
         str | None,
         Flag(
             Panel.INPUT,
             Kind.TEXT,
-            "Run part I of N of what --limit and --offset leave, divided by the rows' ids. `merge` unites them.",
+            "Run part I of N of the rows, divided by their ids, after --limit and --offset. See `merge`.",
             in_file="Run only this part of the rows, such as 1/4: they are divided by their ids.",
             metavar="I/N",
         ),
@@ -52,7 +52,7 @@ class BatchFlags:
             Panel.INPUT,
             Kind.TEXT,
             "What separates the fields of a CSV or TSV: one character, or tab.",
-            default="found out: , ; tab |",
+            default="detected, one of , ; tab |",
             metavar="CHAR",
         ),
     ] = None
@@ -61,8 +61,8 @@ class BatchFlags:
         Flag(
             Panel.INPUT,
             Kind.TEXT,
-            "The encoding of a text, such as cp1252 or utf-16.",
-            default="found out where that is safe",
+            "The encoding of a text file, such as cp1252 or utf-16.",
+            default="detected where that is safe",
             metavar="NAME",
         ),
     ] = None
@@ -72,15 +72,16 @@ class BatchFlags:
             Panel.INPUT,
             Kind.TEXT,
             "The sheet of a workbook, by its name or number.",
-            default="the first",
+            default="the first visible one",
             metavar="NAME|N",
         ),
     ] = None
     no_rows: Annotated[
-        Literal["warn", "fail"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows: fail ends with 2.")
+        Literal["warn", "fail"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows; fail exits with 2.")
     ] = "warn"
     id_field: Annotated[
-        str | None, Flag(Panel.INPUT, Kind.TEXT, "The field that names a row.", default="all", metavar="NAME")
+        str | None,
+        Flag(Panel.INPUT, Kind.TEXT, "The field that is a row's id.", default="made of all fields", metavar="NAME"),
     ] = None
     input: Annotated[
         Mapping[str, Any],
@@ -109,7 +110,7 @@ class BatchFlags:
         Flag(
             Panel.INPUT,
             Kind.COLUMNS,
-            "The columns that a row's id is made of and that `input` of its result has.",
+            "The columns that make a row's id and that its result repeats as `input`.",
             default="all",
             metavar="A,B",
         ),
@@ -193,9 +194,9 @@ class BatchFlags:
         Flag(
             Panel.OUTPUT,
             Kind.CHOICE,
-            "As what. Only jsonl grows while the run goes; other files are written when it ends or stops, streams too "
-            "(csv and tsv with --columns at once).",
-            default="as the output's name ends: .csv, .tsv, .parquet, .xlsx, with .gz; else jsonl",
+            "The format of the results. Only jsonl grows during the run; other files are written when it ends or "
+            "stops, and so are streams (except csv and tsv with --columns).",
+            default="by the suffix: .csv, .tsv, .parquet, .xlsx, .gz after it; else jsonl",
         ),
     ] = None
     columns: Annotated[
@@ -252,7 +253,7 @@ class BatchFlags:
         Flag(
             Panel.LIMITS,
             Kind.ROWS_OR_AUTO,
-            "Rows at once; auto finds out what the providers take.",
+            "Rows at once; auto finds as many as the providers take.",
             short="-j",
             metavar="N|auto",
         ),
@@ -381,8 +382,8 @@ class BatchFlags:
         Flag(
             Panel.STATE,
             Kind.SWITCH,
-            "Where a model is called is no part of the run: what is done at another base_url stays done.",
-            in_file="Where a model is called is no part of the run; the same as `identity: {base_url: ignore}`.",
+            "Ignore the models' addresses: what was done at another base_url stays done.",
+            in_file="Ignore the models' addresses; the same as `identity: {base_url: ignore}`.",
             concerns_calls=True,
         ),
     ] = False

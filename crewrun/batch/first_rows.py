@@ -77,7 +77,7 @@ async def read_first_rows(source: Source, target: Target, options: InputOptions)
     """
     rows = FirstRows(missing=dict(target.placeholders), unknown=_named_columns(options))
     optional = set(target.named_inputs)
-    others = {*options.constants, *options.map}
+    others = {*options.constants, *(name for name, column in options.map.items() if name != column)}
 
     def see(row: Row) -> bool:
         if row.inputs is None:

@@ -83,10 +83,10 @@ class Repeat:
         """For people: one line for each reason to run rows again, and the counts. None if all rows are done."""
         if self.counted == "all" and not (self.failed or self.new or self.altered or self.redo):
             return []
-        to_redo = sum(one.rows for one in self.redo) if self.counted == "all" else 0
+        rerun_rows = sum(one.rows for one in self.redo) if self.counted == "all" else 0
         counts = [
             f"{self.done:,} done" if self.done else "",
-            f"{to_redo:,} to run again" if to_redo else "",
+            f"{rerun_rows:,} to run again" if rerun_rows else "",
             f"{self.new:,} new" if self.new else "",
             f"{self.altered:,} changed" if self.altered else "",
             f"{self.failed:,} failed before" if self.failed else "",

@@ -170,7 +170,11 @@ class Session:
         self, write: Callable[[], Awaitable[None]], reason: StopReason | None, error: Failure | None
     ) -> tuple[StopReason | None, Failure | None]:
         """Write a table by `write`. Returns why the run stopped, and the failure, if any."""
-        if error is not None or (reason is not None and reason.kind == "closed"):
+        if error is not None:
+            if self._table is not None:
+                self._notes.append(f"{self._output}: not written; a run that goes on writes it")
+            return reason, error
+        if reason is not None and reason.kind == "closed":
             return reason, error
         try:
             await write()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crewrun.batch.check import Findings
 
 _MAX_ROWS = 20
+_MAX_ROWS_BELOW_PROBLEM = 3  # enough where a problem already says why no row would run
 
 
 def check(
@@ -71,12 +72,14 @@ def lines(findings: "Findings") -> list[str]:
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
     report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
     if findings.input_notes:
-        report.append(f"reads the rows with: {', '.join(findings.input_notes)}")
+        report.append(f"how the rows are read: {', '.join(findings.input_notes)}")
     if findings.rows is not None:
         report.append(f"rows: {findings.rows:,}, of which {findings.failing_count:,} would fail")
-        report += [f"  {problem}" for problem in findings.failing[:_MAX_ROWS]]
-        if findings.failing_count > _MAX_ROWS:
-            report.append(f"  … and {findings.failing_count - _MAX_ROWS:,} more")
+        is_explained = bool(findings.problems) and findings.failing_count == findings.rows
+        most = _MAX_ROWS_BELOW_PROBLEM if is_explained else _MAX_ROWS
+        report += [f"  {problem}" for problem in findings.failing[:most]]
+        if findings.failing_count > most:
+            report.append(f"  … and {findings.failing_count - most:,} more")
     for task in findings.first_row:
         report += ["", f"--- {task['task']} ({task['agent']})"]
         for message in task["messages"]:

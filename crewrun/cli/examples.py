@@ -29,7 +29,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("The same for a program", "crewrun plan topics.jsonl --json"),
     ),
     "retry": (
-        Example("Run what has failed again", "crewrun retry topics.results.jsonl"),
+        Example("Run the failed rows again", "crewrun retry topics.results.jsonl"),
         Example("Only rows that the provider had no room for", "crewrun retry topics.results.jsonl --only rate_limit"),
     ),
     "run": (
@@ -37,7 +37,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("A crew by its file, without a model", "crewrun run crew.yaml topic=Tides -m offline"),
     ),
     "status": (
-        Example("How far is it?", "crewrun status topics.results.jsonl"),
+        Example("How far has it got?", "crewrun status topics.results.jsonl"),
         Example("Until it ends", "crewrun status topics.results.jsonl --watch"),
         Example("Do results, journal and input agree?", "crewrun status topics.results.jsonl --verify"),
     ),
@@ -52,9 +52,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             "A CSV for a spreadsheet, in the order of the input",
             "crewrun export topics.results.jsonl --ordered -o topics.csv",
         ),
-        Example("Only what has failed", "crewrun export topics.results.jsonl --status failed"),
+        Example("Only the failed rows", "crewrun export topics.results.jsonl --status failed"),
     ),
-    "merge": (Example("Unite the shards of two machines", "crewrun merge one.jsonl two.jsonl -o all.jsonl --ordered"),),
+    "merge": (Example("Merge the shards of two machines", "crewrun merge one.jsonl two.jsonl -o all.jsonl --ordered"),),
     "gc": (
         Example("The runs below this folder", "crewrun gc"),
         Example("Delete what no run needs after a week", "crewrun gc --delete --older-than 7"),
@@ -65,7 +65,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ),
     "check": (
         Example("What is wrong with the crew in this folder?", "crewrun check"),
-        Example("And with the rows for it?", "crewrun check topics.jsonl --strict"),
+        Example("And with its rows?", "crewrun check topics.jsonl --strict"),
     ),
     "help": (
         Example("What to do for a table, a project, a failed run", "crewrun help recipes"),

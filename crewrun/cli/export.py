@@ -53,7 +53,7 @@ def export(
     ),
     output: str | None = typer.Option(None, "--output", "-o", metavar="FILE", help="Write there. [default: stdout]"),
 ) -> None:
-    """Write the results of a run as JSONL, CSV, TSV, Parquet or Excel, also while it is going.
+    """Write the results of a run as JSONL, CSV, TSV, Parquet or Excel, also while it runs.
 
     FILE's name says the format: results.csv, .tsv, .parquet, .xlsx, .jsonl; with .gz or .zst behind it, it is
     compressed. A table has the same columns whatever --status: each input, each field of the output (also of objects in
@@ -61,7 +61,7 @@ def export(
     apostrophe in front, unless --no-formula-guard. Torn or edited lines are left out. Results that went to a stream, or
     were deleted, are restored from the journal and the input. Of results without a run folder, merged or copied, the
     last line of each id is taken. Exit codes: 0 it is written; 1 it cannot be written; 2 RUN is not a run, or cannot be
-    exported; 3 it is written, but results that the run had are missing (unless it is going), or a line is incomplete;
+    exported; 3 it is written, but results that the run had are missing (unless it is running), or a line is incomplete;
     141 stdout was closed.
     """
     from crewrun.cli.setup import claim_stdout, run_loop

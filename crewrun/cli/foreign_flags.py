@@ -183,7 +183,7 @@ _COMMANDS = (
     ),
     (
         "concat join combine union",
-        "crewrun merge RUN... -o FILE unites results",
+        "crewrun merge RUN... -o FILE merges results",
     ),
     (
         "replay",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from crewrun.terminal import visible
+
 if TYPE_CHECKING:
     from crewrun.manual import Page
     from crewrun.manual.topics import Section
@@ -35,11 +37,11 @@ def show_help(
     word = " ".join(topic or [])
     commands = _commands(context)
     if not word:
-        _print(_fit(_list_pages()))
+        _show_list(_list_pages())
         return
     name = _resolve(word, commands)
     if name is None:
-        _print(_fit(_list_mentions(word)))
+        _show_list(_list_mentions(word))
     elif name in TOPICS:
         _show(page(name))
     else:
@@ -102,11 +104,22 @@ def _entry(name: str, text: str) -> str:
 
 def _show(page: "Page") -> None:
     if sys.stdout.isatty():
-        from crewrun.cli.markdown import show_in_pager
+        from crewrun.cli.markdown import render
+        from crewrun.cli.pager import show_in_pager
 
-        show_in_pager(page)
+        show_in_pager(render(page))
     else:
         _print(page.text.splitlines())
+
+
+def _show_list(lines: Iterable[str]) -> None:
+    fitting = _fit(lines)
+    if sys.stdout.isatty():
+        from crewrun.cli.pager import show_in_pager
+
+        show_in_pager("".join(f"{visible(line)}\n" for line in fitting))
+    else:
+        _print(fitting)
 
 
 def _print(lines: Iterable[str]) -> None:

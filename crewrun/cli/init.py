@@ -89,8 +89,8 @@ def init(
 ) -> None:
     """Make a folder with a crew.yaml, inputs.jsonl and a README that work at once, or a crew.yaml for a table.
 
-    Files that are there already are never written over: then nothing is written. With --from, flags that say how the
-    table is read are written into the crew.yaml, so that `batch` needs none. Exit codes: 0 done; 2 it cannot be.
+    Existing files are never overwritten: then nothing is written. With --from, flags that say how the table is
+    read are written into the crew.yaml, so that `batch` needs none. Exit codes: 0 done; 2 it cannot be done.
     """
     from crewrun.cli.setup import open_stdout, tell
     from crewrun.errors import UsageError
@@ -130,7 +130,7 @@ def _from_table(inputs: str, folder: Path, flag_values: dict[str, Any]) -> list[
     count = f"{len(columns):,} column{'s' if len(columns) > 1 else ''}"
     return [
         *([f"{inputs}: {', '.join(notes)}"] if notes else []),
-        f"{crew}: one task for each row, with the {count} of {inputs}; say in it what is to be done",
+        f"{crew}: one task for each row, with the {count} of {inputs}; edit the task to suit",
         f"try it: {shlex.join([*batch, '-m', 'offline'])}",
         f"see what is sent: {shlex.join(['crewrun', 'check', *batch[2:]])}",
     ]

@@ -1,14 +1,8 @@
-"""A page of the manual on a terminal: its Markdown in colours, through a pager."""
+"""A page of the manual for a terminal: its Markdown in colours."""
 
-import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
 from io import StringIO
-from typing import IO
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -24,25 +18,13 @@ _CODE_THEME = "ansi_light"
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)")
 
 
-def show_in_pager(page: Page) -> None:
-    """Show a page with $PAGER, `less` if that is not set; without a pager if it is empty or there is none."""
-    command = shlex.split(os.environ.get("PAGER", "less"))
-    if not command or shutil.which(command[0]) is None:
-        _render(page, sys.stdout)
-        return
+def render(page: Page) -> str:
+    """The page as wide as the terminal, with colours unless NO_COLOR or TERM forbid them."""
     text = StringIO()
-    _render(page, text)
-    # As git does: colours, no pager for what fits on the screen, and what was read stays on it.
-    env = {"LESS": "FRX"} | os.environ
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C belongs to the pager, which ends by itself
-    subprocess.run(command, input=text.getvalue().encode(), env=env, check=False)  # noqa: S603  # the user's own command
-
-
-def _render(page: Page, file: IO[str]) -> None:
-    """Write the page as wide as the terminal, with colours unless NO_COLOR or TERM forbid them."""
     width = min(shutil.get_terminal_size().columns, _MOST_COLUMNS)
-    console = Console(file=file, width=width, theme=_THEME, force_terminal=True, highlight=False)
+    console = Console(file=text, width=width, theme=_THEME, force_terminal=True, highlight=False)
     console.print(Markdown(_LINK.sub(_name_page, page.text), code_theme=_CODE_THEME, hyperlinks=False))
+    return text.getvalue()
 
 
 def _name_page(link: re.Match[str]) -> str:

@@ -39,12 +39,12 @@ def merge(
     ),
     force: bool = typer.Option(False, "--force", help="Overwrite FILE."),
 ) -> None:
-    """Unite the results of shards, or of the same rows run several times: one line for each row.
+    """Merge the results of shards, or of the same rows run several times: one line for each row.
 
     A success is preferred to a failure, a later result to an earlier one. The result is then compared with the input,
-    whatever --limit, --offset and --shard the runs had. FILE is written all or nothing; it is not a run, so it cannot
-    be continued. Exit codes: 0 it is written; 1 it cannot be written; 2 a RUN is not a run, or FILE exists; 3 it is
-    written, but rows failed, are missing, are not in the input, or had different inputs.
+    whatever --limit, --offset and --shard the runs had. FILE is written completely or not at all; it is not a run and
+    cannot be continued. Exit codes: 0 it is written; 1 it cannot be written; 2 a RUN is not a run, or FILE exists; 3 it
+    is written, but rows failed, are missing, are not in the input, or had different inputs.
     """
     from crewrun.cli.setup import run_loop
     from crewrun.inspect.merge import MergedResults

@@ -23,7 +23,7 @@ _AS_COMMENT: Final[Mapping[str, Any]] = {
 _TEXT = """\
 # Written by `crewrun init --from {name}`.
 # This crew runs once for each row of the table. {example} is filled in from the column of that name.
-# Say below what is to be done with a row. `crewrun schema` prints what else may stand in this file.
+# Say below what should be done with each row. `crewrun help crews` explains this file.
 
 agents:
   analyst:

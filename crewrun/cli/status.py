@@ -23,18 +23,19 @@ def status(
     runs: list[str] = typer.Argument(..., metavar="RUN...", help="The results file of a run, or its run folder."),
     as_json: bool = typer.Option(False, "--json", help="Print the status as JSON."),
     check: bool = typer.Option(
-        False, "--verify", help="Compare results, journal and input; only when the run is not going."
+        False, "--verify", help="Compare results, journal and input; only when it is not running."
     ),
     is_watched: bool = typer.Option(
-        False, "--watch", "-w", help="Show how far it is, every second until it ends; then its status."
+        False, "--watch", "-w", help="Follow the run until it ends, then print its status."
     ),
 ) -> None:
-    """Say how far a run is, what it has spent and what failed, while it is going and afterwards.
+    """Say how far a run has got, what it has spent and what failed, while it runs and afterwards.
 
-    Of several runs, such as the shards of an input, each in turn; with --json one object a line.
+    Of several runs, such as the shards of an input, each in turn; with --json one object a line. With --watch the exit
+    code is that of the run, the highest of several, or 130 after Ctrl-C, which ends the watching only.
 
     Exit codes: 0 it was shown; 2 RUN is not a run, or cannot be read; 3 --verify found a difference; 75 --verify, and
-    a process is working on the run. With --watch that of the run, the highest of several, and 130 after Ctrl-C.
+    a process is working on the run.
     """
     from crewrun.cli.setup import open_stdout
 
@@ -42,7 +43,7 @@ def status(
         from crewrun.cli.watch import watch
 
         if check:
-            raise UsageError("--watch --verify: only a run that is not going can be verified; leave one of them out")
+            raise UsageError("--watch --verify: only a run that is not running can be verified; leave one of them out")
         stdout = open_stdout()
         number = watch(stdout, runs, as_json=as_json)
         if number is not None:

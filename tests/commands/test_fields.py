@@ -219,6 +219,13 @@ def test_a_run_with_other_fields_is_refused(place: Place) -> None:
     assert "t.results.jsonl has no --map subject" in place.stderr
 
 
+def test_a_column_that_fields_leave_out_may_fill_its_own_placeholder(place: Place) -> None:
+    """`--map topic=topic` names a column that the rows have."""
+    place.crew()
+    (place.folder / "own.csv").write_text("n,topic\n1,owls\n")
+    assert place.batch("--fields", "n", "--map", "topic=topic", inputs="own.csv") == ["Write about owls"]
+
+
 def test_an_id_may_be_in_a_field_that_is_left_out(place: Place) -> None:
     """What has changed is decided by the fields."""
     crew(place, "{subject}")

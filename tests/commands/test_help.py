@@ -22,7 +22,7 @@ def on_a_terminal(folder: Path, *topic: str, columns: int = 80, **env: str) -> s
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     words = [*PROGRAM, "help", *topic]
-    env = clean_env(**({"TERM": "xterm-256color"} | env))
+    env = clean_env(**({"TERM": "xterm-256color", "PAGER": "cat"} | env))
     with subprocess.Popen(words, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
@@ -151,7 +151,7 @@ def test_no_pager_is_no_error(tmp_path: Path) -> None:
 
 def test_the_list_is_wrapped_on_a_terminal(tmp_path: Path) -> None:
     """At words, with the sentences in a column of their own."""
-    shown = on_a_terminal(tmp_path, columns=60)
+    shown = on_a_terminal(tmp_path, columns=60, PAGER="cat")
     assert max(map(len, shown.splitlines())) <= 60
     for topic in TOPICS:
         assert re.search(rf"^  {topic} ", shown, re.MULTILINE)

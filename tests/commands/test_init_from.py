@@ -52,9 +52,7 @@ def test_three_commands_lead_to_the_first_table_of_ones_own(place: Place) -> Non
     write_csv(place.folder / "my tickets.csv", header, ["1", "2", "3", "4", "5", "6", "7"])
     place.crewrun("init", "--from", "my tickets.csv")
     said, first, second = place.stdout.splitlines()
-    assert (
-        said == "crew.yaml: one task for each row, with the 7 columns of my tickets.csv; say in it what is to be done"
-    )
+    assert said == "crew.yaml: one task for each row, with the 7 columns of my tickets.csv; edit the task to suit"
     assert (first, second) == (
         "try it: crewrun batch 'my tickets.csv' -m offline",
         "see what is sent: crewrun check 'my tickets.csv'",

@@ -99,6 +99,14 @@ TABLES = [
         "in.csv: tabs\n",
         ("--map", "topic=topic; a, b"),
     ),
+    Table(
+        "values beside the columns that are needed",
+        "in.csv",
+        b"topic,n,\na,1,x\nb,2,y\n",
+        [{"topic": "a"}, {"topic": "b"}],
+        "in.csv: column 3, which has no name, is left out\n",
+        ("--fields", "topic"),
+    ),
     Table("lines as values", "in.csv", b"topic\na, b\n", [{"topic": "a, b"}], "", ("--delimiter", "tab")),
     Table("Excel: sep=", "in.csv", "sep=|\r\ntopic|n\r\nGröße, Maß|3,50\r\n".encode(), [OWLS], "in.csv: pipes\n"),
     Table(
@@ -224,6 +232,20 @@ REFUSED = {
         b"topic,,n\na,b,c\n",
         "unnamed.csv:1: the CSV header has no name for column 2; name it, or take the columns that you need: --fields "
         "NAME,NAME",
+    ),
+    "beside.csv": (
+        b"topic,,\na,b,\nc,d,\ne,f,\n",
+        "beside.csv:1: the CSV header has no name for column 2; name it, or take the columns that you need: --fields "
+        "NAME,NAME",
+    ),
+    "table.json": (b"topic,n\na,1\n", "table.json: is not JSON; if it is CSV: --format csv"),
+    "lines.jsonl": (b"topic;n\na;1\n", "lines.jsonl: is not JSON Lines; if it is CSV: --format csv"),
+    "in.csv --encoding idna": (b"topic\n", "--encoding idna: there is no such encoding; common ones are utf-8, "),
+    "in.csv --encoding unicode_escape": (b"topic\n", "--encoding unicode_escape: there is no such encoding; "),
+    "in.csv --encoding utf-16": (
+        b"topic\na\n",
+        "in.csv: is not utf-16, or lacks its byte order mark: --encoding utf-16-le or utf-16-be, or leave --encoding "
+        "out",
     ),
     "nameless.csv": (b";;;\n1;2;3;4\n", "nameless.csv:1: the CSV header names no column"),
     "either.csv": (

@@ -133,7 +133,7 @@ def test_status_of_several_runs(place: Place) -> None:
     assert [json.loads(line)["rows"]["ok"] for line in place.stdout.splitlines()] == [3, 1]
     place.crewrun("status", "a.jsonl", "--watch", "--verify", code=2)
     assert place.stderr == (
-        "crewrun: --watch --verify: only a run that is not going can be verified; leave one of them out\n"
+        "crewrun: --watch --verify: only a run that is not running can be verified; leave one of them out\n"
     )
 
 

@@ -124,6 +124,18 @@ def test_a_disk_that_is_full_under_the_table(place: Place) -> None:
     assert sorted(topics(place)) == ["a", "b", "c"]
 
 
+def test_a_disk_that_is_full_before_the_table_is_written(place: Place) -> None:
+    """It is said that the table was not written; the same command goes on and writes it."""
+    place.rows(*({"topic": name, "ballast": "x" * 100_000} for name in "abcd"))
+    done = place.forks.shell(f"ulimit -f 200; crewrun {' '.join(BATCH)}", place.folder, place.env)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "results.jsonl: cannot be written: File too large" in done.stderr
+    assert "out.csv: not written; a run that goes on writes it\n" in done.stderr
+    assert not (place.folder / "out.csv").exists()
+    place.crewrun(*BATCH)
+    assert sorted(topics(place)) == ["a", "b", "c", "d"]
+
+
 @pytest.mark.soak  # as long as a reader is given
 def test_a_stream_that_is_not_read_does_not_hold_up_a_signal(place: Place) -> None:
     """The table is written at the end; a reader that does not read it would be waited for."""

@@ -260,8 +260,8 @@ def test_chosen_columns() -> None:
             "id,statsu", "--columns: no column 'statsu' (did you mean 'status'?); the columns are id,", id="near"
         ),
         pytest.param("topic", "(an input is 'input.topic', a field of the output 'output.topic')", id="an input"),
-        pytest.param("id,,status", "--columns: names of columns with commas between them", id="empty"),
-        pytest.param("", "--columns: names of columns", id="none"),
+        pytest.param("id,,status", "--columns is empty; it needs names with commas", id="empty"),
+        pytest.param("", "--columns is empty", id="none"),
         pytest.param("input.", "--columns: no column 'input.'", id="no name"),
         pytest.param("id,id", "--columns: 'id' is there twice", id="twice"),
     ],

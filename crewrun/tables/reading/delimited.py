@@ -182,7 +182,7 @@ class DelimitedReader:
         if any("\0" in cell for cell in cells):
             raise UsageError(f"{place}: the CSV header has NULs: it is damaged, or in UTF-16 (--encoding)")
         sample: list[list[str]] = []
-        if not cells[0].strip():
+        if not cells[0].strip() or not cells[-1].strip():
             sample = self._dialect.reads(text)[1 + self._dialect.has_sep_line : -1]
         return read_header(cells, sample, place, "the CSV header", options.fields)
 

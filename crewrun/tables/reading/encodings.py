@@ -23,6 +23,9 @@ _EVIDENCE_BYTES: Final = 1 << 20  # of what is not ASCII
 _DAMAGED_BYTES: Final = 3
 _DAMAGED_SHARE: Final = 1 / 2000
 
+# Python's codecs that are not for the text of a file.
+_NO_CHARSETS: Final = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "charmap"})
+
 # UTF-32 first: its mark for little endian begins with that of UTF-16.
 _MARKS: Final = (
     (codecs.BOM_UTF8, UTF_8),
@@ -60,7 +63,9 @@ def find_encoding(source: ByteInput, head: bytes, name: str, encoding: str | Non
     name; and what `source.read` raises.
     """
     if encoding is not None:
-        return TextEncoding(_codec(encoding))
+        codec = _codec(encoding)
+        _check_mark(codec, head, name)
+        return TextEncoding(codec)
     for mark, codec in _MARKS:
         if head.startswith(mark):
             return TextEncoding(codec, is_expected=codec == UTF_8)
@@ -83,12 +88,23 @@ def _codec(encoding: str) -> str:
     try:
         codec = codecs.lookup(encoding)
         "".encode(encoding)  # refuses codecs that are not for texts, such as base64
+        if codec.name.replace("_", "-") in _NO_CHARSETS:
+            raise LookupError(encoding)
     except (LookupError, ValueError):
         raise UsageError(
             f"--encoding {encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1, "
             "cp1250, mac_roman, shift_jis, gb18030"
         ) from None
     return UTF_8 if codec.name == "utf-8-sig" else codec.name
+
+
+def _check_mark(codec: str, head: bytes, name: str) -> None:
+    """Raise UsageError for a text that lacks the byte order mark which its encoding needs."""
+    if codec in ("utf-16", "utf-32") and head and not any(head.startswith(mark) for mark, of in _MARKS if of == codec):
+        raise UsageError(
+            f"{name}: is not {codec}, or lacks its byte order mark: --encoding {codec}-le or {codec}-be, "
+            "or leave --encoding out"
+        )
 
 
 def _without_mark(head: bytes) -> str | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from crewrun.errors import UsageError
 
 _SHOWN = 5
+# The share of the records that may have values beside the table, each of which fails: notes that somebody has made.
+_STRAY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,17 @@ def read_header(
         names[0] = None
         notes.append("column 1, which has no name and counts the rows, is left out")
     if fields is not None:
+        blanks = []  # the user knows which columns there are
         names = [name if name in fields or _is_clear(name, names) else None for name in names]
-    _check_named(names, place, what)
+    _check_named([*names[:last], *(_nameless(sample, blanks))], place, what)
     _check_unique(names, place, what)
     return Header(names, blanks, notes)
+
+
+def _nameless(sample: Sequence[Sequence[object]], blanks: Sequence[int]) -> list[str | None]:
+    """An empty name for each column without one that has values in most records, else None: few are strays."""
+    counts = [sum(i < len(record) and str(record[i]).strip() != "" for record in sample) for i in blanks]
+    return ["" if count > len(sample) * _STRAY else None for count in counts]
 
 
 def _is_clear(name: str | None, names: Sequence[str | None]) -> bool:

@@ -142,12 +142,13 @@ def _open_text(
         source.raw.rewind()
         source = _unpacked(source.raw, kind)
     reader: TableReader
+    if format_name in ("json", "jsonl"):
+        _check_json(format_name, _text(head, encoding), name)
     if format_name in ("csv", "tsv"):
         reader = DelimitedReader(source, head, name, encoding, options, tabs=format_name == "tsv")
     elif format_name == "json" and not (_is_several(head) and _is_lines(_text(head, encoding))):
         reader = JsonValuesReader(source, encoding)
     else:
-        _check_lines(_text(head, encoding), name)
         reader = JsonLinesReader(source, encoding)
     is_exact = kind is None and encoding.name == UTF_8
     return OpenTable(format_name, kind, reader, reader.notes, None, encoding.name, is_exact)
@@ -237,11 +238,14 @@ def _is_object(line: str) -> bool:
     return True
 
 
-def _check_lines(text: str, name: str) -> None:
-    """Raise UsageError for an array that is named as lines."""
-    line = text.lstrip().partition("\n")[0].strip()
-    if line in ("[", "[{") or (line.startswith("[") and line.endswith(",")):
+def _check_json(format_name: InputFormat, text: str, name: str) -> None:
+    """Raise UsageError for an array that is named as lines, and for a table without any JSON."""
+    text = text.lstrip()
+    line = text.partition("\n")[0].strip()
+    if format_name == "jsonl" and (line in ("[", "[{") or (line.startswith("[") and line.endswith(","))):
         raise UsageError(f"{name}: is a JSON array, and not JSON Lines: --format json")
+    if not any(line.lstrip()[:1] in ("{", "[", "}", "]") for line in text.split("\n")) and has_table(text):
+        raise UsageError(f"{name}: is not {_NAMES[format_name]}; if it is CSV: --format csv")
 
 
 def _text(head: bytes, encoding: TextEncoding) -> str:

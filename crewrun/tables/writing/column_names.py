@@ -49,7 +49,7 @@ def parse_columns(columns: Sequence[str] | None) -> list[str] | None:
         return None
     names = list(columns)
     if not names or not all(names):
-        raise UsageError("--columns: names of columns with commas between them, such as id,input.topic,output")
+        raise UsageError("--columns is empty; it needs names with commas between them, as in --columns id,output")
     for name in names:
         _check(name)
         if names.count(name) > 1:

@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from crewrun.redaction.redactor import redact_line
@@ -27,13 +27,13 @@ def deliver(command: str, record: Mapping[str, Any]) -> None:
     environment = {**os.environ, **variables, "CREWRUN_EXIT_CODE": "" if code is None else str(code)}
     environment.pop("CREWRUN_NOTIFY", None)  # not for runs that the command starts
     try:
-        with _ended_by_signals():
-            _run(command, environment, (json.dumps(safe) + "\n").encode())
+        with _Signals() as signals:
+            _run(command, environment, (json.dumps(safe) + "\n").encode(), signals)
     except KeyboardInterrupt:
         say("warning: --notify was ended by a signal")
 
 
-def _run(command: str, environment: Mapping[str, str], text: bytes) -> None:
+def _run(command: str, environment: Mapping[str, str], text: bytes, signals: "_Signals") -> None:
     try:
         process = subprocess.Popen(  # noqa: S603  (the user's own command)
             ["/bin/sh", "-c", command],
@@ -46,6 +46,7 @@ def _run(command: str, environment: Mapping[str, str], text: bytes) -> None:
         say(f"warning: --notify cannot be run: {refused.strerror}")
         return
     try:
+        signals.interrupt()
         process.communicate(text, timeout=_TIME_LIMIT_S)
     except subprocess.TimeoutExpired:
         say(f"warning: --notify did not end within {_TIME_LIMIT_S:.0f} s, and was ended")
@@ -74,20 +75,37 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Have SIGINT and SIGTERM raise KeyboardInterrupt in the block, unless they are ignored."""
+class _Signals:
+    """In its block, SIGINT and SIGTERM raise KeyboardInterrupt from `interrupt` on, unless they are ignored.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    Before that they wait: raised while the command is being started, nothing would know the process to end.
+    """
 
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        self._is_waiting = True
+        self._has_come = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt for signals from now on, at once if one has come."""
+        self._is_waiting = False
+        if self._has_come:
+            raise KeyboardInterrupt
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._has_come = True
+        if not self._is_waiting:
+            raise KeyboardInterrupt
 
 
 def _redacted(value: Any) -> Any:

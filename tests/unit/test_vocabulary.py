@@ -3,6 +3,8 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from support.paths import ROOT
@@ -65,6 +67,12 @@ def names_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield node.asname, node.lineno
 
 
+@cache
+def names_in(path: Path) -> tuple[tuple[str, int], ...]:
+    """Those of a file, which is parsed once for all tests."""
+    return tuple(names_of(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def retired(name: str) -> str | None:
     """What to say in its place, None where a name is not refused."""
     for word in _WORD.findall(name):
@@ -82,7 +90,7 @@ def test_no_name_is_a_retired_word(folder: str) -> None:
         f"{path.relative_to(ROOT)}:{line}: {name}: say {better}"
         for path in sorted((ROOT / folder).rglob("*.py"))
         if "data" not in path.relative_to(ROOT).parts  # run folders of older versions
-        for name, line in names_of(ast.parse(path.read_text(encoding="utf-8")))
+        for name, line in names_in(path)
         if (better := retired(name))
     ]
     assert refused == []
@@ -93,7 +101,7 @@ def test_no_name_is_a_participle() -> None:
     refused = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in (ROOT / "crewrun").rglob("*.py")
-        for name, _ in names_of(ast.parse(path.read_text(encoding="utf-8")))
+        for name, _ in names_in(path)
         if name.strip("_").lower() in PARTICIPLES
     }
     assert sorted(refused - _STORED) == []

@@ -36,7 +36,7 @@ def temporary(file: str) -> Iterator[None]:
 def replacement(path: Path) -> Iterator[Path]:
     """A new, empty file beside `path`, readable by its owner only, which the block fills and renames to `path`.
 
-    Several processes may have one for the same `path`: whoever renames last wins. Raises OSError.
+    Several processes may have one for the same `path`: the one that renames last wins. Raises OSError.
     """
     _remove_stale(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

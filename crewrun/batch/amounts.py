@@ -128,7 +128,7 @@ def _pairs(raw: Any) -> Iterable[tuple[str, Any]]:
         yield from ((str(model), value) for model, value in raw.items())
         return
     for entry in raw if isinstance(raw, list | tuple) else [raw]:
-        if isinstance(entry, str) and "=" in entry:
+        if isinstance(entry, str) and entry.partition("=")[0].strip() and "=" in entry:
             model, _, value = entry.rpartition("=")
             yield model.strip(), value.strip()
         else:

@@ -41,7 +41,7 @@ class DefinitionRecord:
 
     @classmethod
     def of_json(cls, data: Any) -> "DefinitionRecord | None":
-        """The record in a manifest; None for what is none."""
+        """The record in a manifest; None if it is not one."""
         if not isinstance(data, Mapping) or not isinstance(data.get("definition"), str):
             return None
         endpoints, constants, columns = data.get("endpoints"), data.get("constants"), data.get("columns")

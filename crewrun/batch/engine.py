@@ -39,7 +39,7 @@ _GROW_S = 0.05
 class EngineOptions:
     """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight. `is_room` says
     whether one more row at once would be useful; None means always. `is_stuck` says whether no row in flight can end
-    within so many seconds; then a stop does not wait for them.
+    within the seconds that it gets; then a stop does not wait for them.
     """
 
     max_concurrent: int = 8

@@ -1,10 +1,10 @@
 """What `--map` and `--fields` say, from the command line, the environment, a crew file or a manifest."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crewrun.errors import UsageError
+from crewrun.tables.writing.column_names import split_names
 
 
 def column_map(raw: Any) -> dict[str, str]:
@@ -32,7 +32,7 @@ def field_names(raw: str | Sequence[str] | None) -> list[str] | None:
     if raw is None:
         return None
     texts = [raw] if isinstance(raw, str) else raw
-    names = [word.strip() for text in texts for words in csv.reader([text], skipinitialspace=True) for word in words]
+    names = [name for text in texts for name in split_names(text)]
     if not names or not all(names):
         raise UsageError(
             "--fields is empty; it needs names of columns with commas between them, as in --fields id,text"

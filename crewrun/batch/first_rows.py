@@ -16,7 +16,7 @@ from crewrun.row import Row
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.target import Target
 
-# Of so many rows one must have what the crew needs: more would delay the start, and a sparse column shows up by then.
+# One of these rows must have what the crew needs: more would delay the start, and a sparse column shows up by then.
 FIRST_ROWS = 1000
 # Rows in which braces that need no value may find one: a warning is not worth the time that more would take.
 _ROWS_FOR_WARNINGS = 100

@@ -44,7 +44,7 @@ class ModelOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """What decides a run's models beside the crew: `flags` says where --model and --base-url came from, if they were
+    """What decides a run's models besides the crew: `flags` says where --model and --base-url came from, if they were
     flags or variables.
     """
 

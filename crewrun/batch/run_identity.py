@@ -194,4 +194,5 @@ def _words_of(endpoint: str) -> str:
     except (ValueError, TypeError):
         return endpoint
     name = model if transport_name == "offline" else f"{provider}/{model}"
+    params = {key: value for key, value in params.items() if value != ""}  # the offline model without options
     return f"{name}{f' at {base_url}' if base_url else ''}{f' with {json.dumps(params)}' if params else ''}"

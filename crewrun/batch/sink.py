@@ -191,7 +191,7 @@ def open_stream(path: Path) -> StreamSink:
 def open_sink(path: Path, size_bytes: int | None = None) -> FileSink | StreamSink:
     """The sink for a path: a file, a device, or a named pipe that has a reader. Raises UsageError."""
     if path.is_fifo() or path.is_char_device():
-        return StreamSink(_open(path, os.O_WRONLY), str(path))
+        return open_stream(path)
     return FileSink(path, size_bytes)
 
 

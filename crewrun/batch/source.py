@@ -22,9 +22,9 @@ from crewrun.errors import UsageError
 from crewrun.row import Row, content_id
 from crewrun.tables.reading.byte_input import RawInput
 from crewrun.tables.reading.decompressor import errors
+from crewrun.tables.reading.input_format import WHAT_INPUTS_ARE
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.json_object import parse_object
-from crewrun.tables.reading.open_table import WHAT_INPUTS_ARE
 from crewrun.tables.reading.records import CHUNK_BYTES, Record
 
 STDIN = "-"

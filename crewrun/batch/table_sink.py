@@ -13,7 +13,6 @@ import anyio.to_thread
 from crewrun.batch.sink import Sink
 from crewrun.errors import OutputFailed, UsageError
 from crewrun.runs.results_table import ResultsTable, TableReport
-from crewrun.tables.writing.columns import Columns
 from crewrun.tables.writing.layout import Table, TableLayout
 
 
@@ -79,6 +78,8 @@ class RowStream:
     """A sink that writes each row of a table to a stream at once: text, with columns that do not depend on the rows."""
 
     def __init__(self, stream: Sink, layout: TableLayout) -> None:
+        from crewrun.tables.writing.columns import Columns
+
         self._stream = stream
         self._columns = Columns(layout.names)
         self._writer = layout.row_writer(self._columns)

@@ -83,7 +83,7 @@ def completion(
 ) -> None:
     """Print a script for your shell that completes commands, flags and their values at Tab.
 
-    Exit codes: 0 it is printed; 2 there is none for this shell.
+    Exit codes: 0 it is printed; 2 no script for this shell.
     """
     from crewrun.cli.setup import open_stdout, put_data
     from crewrun.errors import UsageError

@@ -33,7 +33,7 @@ _FLAGS = (
     ),
     (
         "config config-file file f c",
-        "--crew names the crew file; defaults of flags are in its `batch:`",
+        "--crew names the crew file; defaults of flags are in its `batch:`, or in crewrun.toml",
     ),
     (
         "input-file infile inputs data dataset a arg-file",
@@ -163,7 +163,7 @@ _COMMANDS = (
     ),
     (
         "ls list history ps",
-        "crewrun gc lists the runs below a folder",
+        "crewrun runs lists the runs below a folder",
     ),
     (
         "logs log inspect view cat trace",

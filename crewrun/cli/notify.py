@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from crewrun.cli.notification import DONE, EndOfRun, about_failure, deliver
+from crewrun.cli.end_of_run import EndOfRun, about_failure, without_summary
+from crewrun.cli.notify_command import deliver
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import environment_secrets
 from crewrun.terminal import say
 
 if TYPE_CHECKING:
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
 
 # Reads to the end before it imports anything of ours, so it waits in a few megabytes. -P: files of the working
 # directory are not imported.
-_WATCH = "import sys; text = sys.stdin.read(); from crewrun.cli.notification import watch; watch(text)"
+_WATCH = "import sys; text = sys.stdin.read(); from crewrun.cli.notify import watch; watch(text)"
 _WATCHER = (sys.executable, "-P", "-c", _WATCH)
 
+_DONE = "done"  # the watching process has nothing to do
+_KILLED = "crewrun was killed, or ended without a word"
 _LEAVE_S = 5.0  # it takes milliseconds, unless somebody has stopped it
 
 
@@ -55,8 +60,9 @@ class Notice:
     def learn(self, request: "BatchRequest") -> None:
         """Take the command and the run from the settings."""
         self.command = request.settings.notify
-        self.run = EndOfRun.of(request)
-        self._watch()
+        if self.command:
+            self.run = EndOfRun.of(request)
+            self._watch()
 
     def send(self, report: "Report", text: str, next_command: str | None) -> None:
         """Run the command with the summary of a run that has ended. `text` says in one line how."""
@@ -94,7 +100,7 @@ class Notice:
 
     def _stand_down(self) -> None:
         if self._pipe is not None:
-            self._tell(f"{DONE}\n")
+            self._tell(f"{_DONE}\n")
             with suppress(OSError):
                 self._pipe.stdin.close()  # type: ignore[union-attr]  # it is a pipe
             with suppress(subprocess.TimeoutExpired):
@@ -105,3 +111,16 @@ class Notice:
         with suppress(OSError):  # it was killed
             self._pipe.stdin.write(line)  # type: ignore[union-attr]  # as above
             self._pipe.stdin.flush()  # type: ignore[union-attr]  # as above
+
+
+def watch(text: str) -> None:
+    """Notify of a run whose process has ended, unless it has said that there is nothing to do.
+
+    `text` is what it wrote to the pipe: one line of JSON about the run, and a later one with what was known later.
+    """
+    lines = text.splitlines()
+    if not lines or lines[-1] == _DONE:
+        return
+    learn(environment_secrets())
+    news = json.loads(lines[-1])
+    deliver(news["command"], without_summary(EndOfRun(**news["end"]), None, _KILLED))

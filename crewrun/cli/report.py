@@ -12,6 +12,7 @@ from crewrun.batch.summary import Report
 from crewrun.cli.report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tokens
 from crewrun.errors import Category
+from crewrun.inspect.view import nearby
 from crewrun.terminal import is_terminal, say_all
 
 _EXAMPLE_CHARS = 300
@@ -155,7 +156,7 @@ def _notes(report: Report) -> list[str]:
     if summary["not_counted"]:
         notes.append(summary["not_counted"])
     if report.backup:
-        notes.append(f"the previous run is now {report.backup}")
+        notes.append(f"the previous run is now {nearby(report.backup)}")
     if report.lost:
         lost = count(report.lost, "row")
         notes.append(f"warning: the journal had lost {lost} that the results had; they were run again")

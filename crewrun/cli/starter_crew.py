@@ -111,12 +111,12 @@ def _can_be_written(name: str) -> bool:
 
 
 def _whole_name(column: str, columns: Sequence[str]) -> str:
-    """The column as the table spells it; as it is if it is none, but the field of an object."""
+    """The column as the table spells it; unchanged where it is the field of an object."""
     return next((name for name in [column, *columns] if name in columns and alike(name) == alike(column)), column)
 
 
 def _further(own: Mapping[str, str], chosen: Sequence[str]) -> Iterator[_Line]:
-    """What the user's own placeholders are filled from, as far as it is none of the chosen columns."""
+    """What the user's own placeholders are filled from, where that is not a chosen column."""
     seen = set(chosen)
     for name, column in own.items():
         if column not in seen:

@@ -1,4 +1,4 @@
-"""Braces in a crew's texts that look like placeholders and are none: what `check`, `plan` and `batch` warn about."""
+"""Braces in a crew's texts that look like placeholders and are not: what `check`, `plan` and `batch` warn about."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ _TITLE = re.compile(r"[^\W\d]\w*([ -]\w+)*")
 _BRACE = re.compile(r"[{}]")
 _OPENED = re.compile(r"\{+\s*(\w[\w-]*)")
 _CLOSED = re.compile(r"([\w-]*\w)\s*\}\Z")
-# How alike names have to be that are taken for typing errors. difflib's own 0.6 takes `name` for `frame`.
+# How alike two names are where one is a typing error of the other. difflib's own 0.6 takes `name` for `frame`.
 _SIMILARITY = 0.75
 
 

@@ -1,6 +1,7 @@
 """The runs below a folder: what each is, how far it came and what it has cost, for `crewrun runs`."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def list_runs(top: Path) -> list[RunEntry]:
     Raises UsageError when `top` is not a folder.
     """
     if not top.is_dir():
-        raise UsageError(f"{top}: {'is not a folder' if top.exists() else 'no such folder'}")
+        way_out = f"is a file; runs lists what is in a folder, and of one run: crewrun status {shlex.quote(str(top))}"
+        raise UsageError(f"{top}: {way_out if top.exists() else 'no such folder'}")
     with ThreadPoolExecutor(_THREADS) as threads:
         return sorted(threads.map(_look_at, _folders(top)), key=lambda entry: (-entry.active_at, str(entry.folder)))
 

@@ -71,7 +71,8 @@ class AnswerCache:
             )
             return cls(store, path)
         except Exception as error:  # from SQLite, the system, or anything else about such a folder
-            raise UsageError(f"--cache {folder}: cannot be used: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise UsageError(f"--cache {folder}: cannot be used: {reason}") from None
 
     async def get(self, identity: bytes) -> Completion | None:
         """The answer to a request, if any. Its usage is zero, since it costs nothing."""

@@ -20,7 +20,6 @@ from crewrun.runs.folder import RunFolder, free_name
 from crewrun.runs.manifest import digest_of, write_part, write_whole
 from crewrun.runs.results import lines_of
 from crewrun.tables.writing.layout import Table, TableLayout
-from crewrun.tables.writing.table_process import process_pieces
 from crewrun.unfinished import replacement
 
 _HERE_BYTES = 8_000_000  # of lines: a Parquet file of more is made by another process
@@ -108,6 +107,8 @@ class ResultsTable:
         lines, name = self._folder.results, self.path.name
         size_bytes = lines.stat().st_size if lines.is_file() else 0
         if self._layout.form.name == "parquet" and size_bytes > _HERE_BYTES:
+            from crewrun.tables.writing.table_process import process_pieces
+
             return process_pieces(lines, name, self._layout, check, notes)
         table = Table(name, self._layout, lambda: lines_of(lines) if size_bytes else (), check)
         return table.pieces(str(self.path.parent), notes)

@@ -1,6 +1,6 @@
 """What the suffixes of a table's name mean: `tickets.csv.gz` is CSV, compressed with gzip.
 
-`formats` reads them, and `output_format` says which of them are written.
+`reading` takes all of them; `writing.output_format` says which are written.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -31,17 +31,16 @@ class Suffixes(NamedTuple):
 
 def split_suffixes(name: str) -> Suffixes:
     """The parts of a file's name or path."""
-    stem, packed = split_compression(name)
+    stem, compression = _split_compression(name)
     base, dot, last = stem.rpartition(".")
-    compression = COMPRESSIONS[packed] if packed else None
     if not dot or not base or "/" in last or base.endswith("/"):
         return Suffixes(stem, "", compression)
     return Suffixes(base, f".{last.lower()}", compression)
 
 
-def split_compression(name: str) -> tuple[str, str | None]:
-    """`name` without the suffix of a compression, and the suffix in lower case: `a.csv.GZ` → `a.csv`, `.gz`."""
-    for suffix in COMPRESSIONS:
+def _split_compression(name: str) -> tuple[str, Compression | None]:
+    """`name` without the suffix of a compression, and which that is: `a.csv.GZ` → `a.csv`, `gzip`."""
+    for suffix, compression in COMPRESSIONS.items():
         if name.lower().endswith(suffix):
-            return name[: -len(suffix)], suffix
+            return name[: -len(suffix)], compression
     return name, None

@@ -150,7 +150,7 @@ class CrewTarget(Target):
         return None
 
     def text_warnings(self, columns: Collection[str], constants: Collection[str]) -> Sequence[str]:
-        """Warnings about braces that look like placeholders and are none."""
+        """Warnings about braces that look like placeholders and are not."""
         return brace_warnings(self.crew, columns, constants)
 
     def previews(self, inputs: Mapping[str, Any]) -> Sequence[TaskPreview]:

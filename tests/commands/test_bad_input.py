@@ -17,7 +17,7 @@ from support import command as own_process
 from support.command import parse_rows, problems, read_rows, topics, write_crew, write_rows
 from support.forks import crewrun, shell, start
 
-from crewrun.tables.reading.open_table import WHAT_INPUTS_ARE
+from crewrun.tables.reading.input_format import WHAT_INPUTS_ARE
 
 ROW = '{"topic": "owls"}'
 

@@ -329,6 +329,8 @@ def test_runs_in_a_pipe(place: Place) -> None:
     assert (place.stdout, place.stderr) == ("", "crewrun: no runs in nothing or below\n")
     place.crewrun("runs", "missing", code=2)
     assert place.stderr == "crewrun: missing: no such folder\n"
+    place.crewrun("runs", "in.jsonl", code=2)
+    assert place.stderr.endswith("is a file; runs lists what is in a folder, and of one run: crewrun status in.jsonl\n")
 
 
 def test_lists_of_older_runs(place: Place) -> None:

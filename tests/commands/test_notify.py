@@ -214,7 +214,10 @@ def test_any_text_fits_its_environment(place: Place) -> None:
 
 
 def test_a_signal_ends_it(place: Place) -> None:
-    """A command that hangs is not waited for by one who presses Ctrl-C; the exit code is the run's."""
+    """A command that hangs is not waited for by one who presses Ctrl-C; the exit code is the run's.
+
+    Often crewrun is still starting the command then. A process that it left would keep stderr open.
+    """
     os.mkfifo(place.folder / "started")
     with place.forks.start(
         "batch", "in.jsonl", "-m", "offline", "-q", "--notify", "echo > started; sleep 600", cwd=place.folder

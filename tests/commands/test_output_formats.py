@@ -172,7 +172,7 @@ def test_a_run_dir_of_its_own(four: Place) -> None:
     assert four.batch(*BATCH, "--run-dir", "state", "--limit", "2") == []
     assert sorted(path.name for path in four.folder.iterdir()) == ["crew.yaml", "in.jsonl", "out.csv", "state"]
     assert four.batch(*BATCH, code=2) == []
-    assert "out.csv: has results" in four.stderr
+    assert "out.csv: is there already, and out.csv.crewrun has no state" in four.stderr
 
 
 def test_a_large_parquet_file(place: Place) -> None:

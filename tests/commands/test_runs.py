@@ -22,7 +22,7 @@ from support.forks import Forks, shell, start
 from support.mock_process import MockProcess
 from support.workspace import RESULTS, STATE
 
-from crewrun.tables.reading.open_table import WHAT_INPUTS_ARE
+from crewrun.tables.reading.input_format import WHAT_INPUTS_ARE
 
 OLDER = "in.results.1.jsonl"
 T0, T1, T2 = "08a80e35690e5974", "d7b46798e9dca1fe", "44654d0a3962fcad"

@@ -289,6 +289,7 @@ def test_a_row_that_takes_too_long_frees_its_slot(place: Place, flags: list[str]
         (["--rpm", "-5"], "--rpm '-5': must be a whole number from 1 up, or MODEL=N"),
         (["--rpm", "x"], "--rpm 'x': must be a whole number from 1 up, or MODEL=N"),
         (["--rpm", "gpt="], "--rpm 'gpt=': must be a whole number from 1 up, or MODEL=N"),
+        (["--tpm", "=5"], "--tpm '=5': must be a whole number from 1 up, or MODEL=N"),
         (["--rpm", "1.5"], "--rpm '1.5': must be a whole number from 1 up, or MODEL=N"),
         (["--rpm", "inf"], "--rpm 'inf': must be a whole number from 1 up, or MODEL=N"),
         (["--tpm", "nan"], "--tpm 'nan': must be a whole number from 1 up, or MODEL=N"),

@@ -608,6 +608,7 @@ def arrow(table: "pa.Table", *, is_stream: bool = False) -> bytes:
         ("-", parquet(NESTED)),
         ("in.parquet.gz", gzip.compress(parquet(NESTED))),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",  # gzip's have the time in them
 )
 def test_values_of_parquet_and_arrow_are_json(folder: Path, name: str, content: bytes) -> None:
     """The same in every container, from a pipe too: what JSON has no type for is text, or null."""

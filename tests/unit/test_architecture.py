@@ -206,9 +206,14 @@ def _module(path: Path) -> str:
     return ("crewrun." + relative(path).removesuffix(".py").replace("/", ".")).removesuffix(".__init__")
 
 
+@cache
+def _own_modules() -> frozenset[str]:
+    return frozenset(map(_module, modules()))
+
+
 def _imported(path: Path) -> set[str]:
     """The modules of ours that a module imports, `crewrun.llm.endpoints` in `from crewrun.llm import endpoints`."""
-    own = {_module(one) for one in modules()}
+    own = _own_modules()
     named = set()
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):

@@ -6,16 +6,13 @@ from typing import Any, Final
 from crewrun.errors import UsageError
 from crewrun.tables.reading.arrow_values import converter_of
 from crewrun.tables.reading.header import read_header
+from crewrun.tables.reading.input_format import ARROW_MAGIC, ENCRYPTED_PARQUET_MAGIC, FEATHER_1_MAGIC
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
 from crewrun.tables.reading.records import TOO_LONG, Record, missing_extra, unreadable
 
 _ROWS: Final = 512  # of a batch
 _BUFFER_BYTES: Final = 1 << 17  # of each column, instead of the column's whole part of a row group
-PARQUET_MAGIC: Final = b"PAR1"
-ENCRYPTED_PARQUET_MAGIC: Final = b"PARE"
-ARROW_MAGIC: Final = b"ARROW1"
-FEATHER_1_MAGIC: Final = b"FEA1"
 
 
 class ArrowReader:

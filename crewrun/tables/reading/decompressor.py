@@ -8,24 +8,31 @@ from typing import IO, Any, Final, cast
 from crewrun.errors import UsageError
 from crewrun.tables.reading.byte_input import ByteInput
 from crewrun.tables.reading.records import missing_extra
-from crewrun.tables.suffixes import COMPRESSIONS
+from crewrun.tables.suffixes import COMPRESSIONS, Compression
 
 # The most compressed bytes that zstandard gets at once. A block of four bytes can become 128 KiB, so that this much
 # becomes 32 MiB at most; see RLE blocks in https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.2
 _ZSTD_BYTES: Final = 1024
 MAGIC_BYTES: Final = 6
-_MAGIC: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC: Final[dict[bytes, Compression]] = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 
 
-def decompressed(packed: ByteInput, name: str, suffix: str | None, *, is_named: bool) -> tuple[ByteInput, str | None]:
+def decompressed(
+    packed: ByteInput, name: str, expected: Compression | None, *, is_named: bool
+) -> tuple[ByteInput, Compression | None]:
     """The input without its compression, and what that is. Reading it raises OSError, EOFError and `errors()`.
 
-    Without `is_named` the first bytes alone decide. Raises UsageError when they and the suffix disagree, and for
+    `expected` is what the name says. Without `is_named` the first bytes alone decide. Raises UsageError when they
+    disagree, and for
     Zstandard without its library.
     """
     start = packed.head(MAGIC_BYTES)
     actual = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-    expected = COMPRESSIONS[suffix] if suffix else None
     if is_named and start and actual != expected:
         if expected is not None:
             raise UsageError(f"{name}: is not {expected} data, whatever its name says")

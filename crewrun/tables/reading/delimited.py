@@ -1,7 +1,6 @@
 """CSV, TSV and their relatives: below a header, a record per line, or over several lines in quotes."""
 
 import csv
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,14 +8,13 @@ from crewrun.errors import UsageError
 from crewrun.tables.reading.byte_input import ByteInput
 from crewrun.tables.reading.decompressor import errors
 from crewrun.tables.reading.dialect import Dialect, check_fit, find_dialect, has_sep_line, parse_delimiter, parser_of
-from crewrun.tables.reading.encodings import TextEncoding, decoder_of
+from crewrun.tables.reading.encodings import UNDECODED, TextEncoding, decoder_of
 from crewrun.tables.reading.header import Header, read_header
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
 from crewrun.tables.reading.records import TOO_LONG, Record, unreadable
 from crewrun.tables.reading.text_lines import Overlong, TextLines
 
-_DAMAGE: Final = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 _UNCLOSED: Final = "not CSV: a quote that opens here is never closed; what follows it is lost"
 
 
@@ -126,7 +124,7 @@ class DelimitedReader:
         for name, value in zip(self._header.names, fields, strict=True):
             if "\0" in value:
                 return f"column {name!r} has a NUL, which no text has: the file is damaged"
-            if not value.isascii() and _DAMAGE.search(value):
+            if not value.isascii() and UNDECODED.search(value):
                 return f"column {name!r} is not {self._encoding.label} (--encoding)"
         return "repeats the header, as when two files are put together" if fields == self._cells else None
 
@@ -177,7 +175,7 @@ class DelimitedReader:
         cells = self._cells
         if not cells:
             return Header((), (), ())
-        if any(_DAMAGE.search(cell) for cell in cells):
+        if any(UNDECODED.search(cell) for cell in cells):
             raise UsageError(f"{place}: the CSV header is not {self._encoding.label} (--encoding)")
         if any("\0" in cell for cell in cells):
             raise UsageError(f"{place}: the CSV header has NULs: it is damaged, or in UTF-16 (--encoding)")

@@ -206,6 +206,10 @@ def _is_like_cp1252(evidence: bytes) -> bool:
     return odd * 4 < good
 
 
+# What stands in a decoded text for bytes that could not be decoded.
+UNDECODED: Final = re.compile("[\udc80-\udcff]")
+
+
 def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
     """A decoder that passes on bytes it cannot decode as surrogates; those of UTF-16 and UTF-32 raise
     UnicodeDecodeError.

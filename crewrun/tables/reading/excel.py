@@ -9,14 +9,12 @@ from typing import Any, Final
 
 from crewrun.errors import UsageError, suggest
 from crewrun.tables.reading.header import read_header
+from crewrun.tables.reading.input_format import OLE_MAGIC
 from crewrun.tables.reading.input_options import InputOptions
 from crewrun.tables.reading.records import Record, missing_extra
 
 _GROUP: Final = 256
 _SAMPLE: Final = 100
-# A container of Microsoft's, in which Office puts encrypted files, and old Excel its workbooks:
-# https://learn.microsoft.com/openspecs/office_file_formats/ms-offcrypto
-OLE_MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 
 

@@ -9,7 +9,7 @@ from crewrun.batch_flags import InputFormat
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """How rows are read. Whoever reads an input again has to use the same options to get the same rows and ids.
+    """How rows are read. Reading an input again gives the same rows and ids only with the same options.
 
     `id_field` is the field with a row's id; None: its content is its id. `constants` are inputs for all rows; a row's
     own fields override them. `map` has the columns of placeholders that have other names, `fields` the columns that ids

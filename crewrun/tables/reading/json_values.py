@@ -7,14 +7,13 @@ from typing import Any, Final
 
 from crewrun.tables.reading.byte_input import ByteInput
 from crewrun.tables.reading.decompressor import errors
-from crewrun.tables.reading.encodings import TextEncoding, decoder_of
+from crewrun.tables.reading.encodings import UNDECODED, TextEncoding, decoder_of
 from crewrun.tables.reading.json_object import scan_object
 from crewrun.tables.reading.json_table import rows_in
 from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
 from crewrun.tables.reading.records import CHUNK_BYTES, TOO_LONG, Record, unreadable
 
 _BLANK: Final = re.compile(r"[ \t\r\n\ufeff]*")
-_DAMAGE: Final = re.compile("[\udc80-\udcff]")  # bytes that could not be decoded
 
 
 class JsonValuesReader:
@@ -101,7 +100,7 @@ class JsonValuesReader:
         start, line = self._at, self._line
         self._advance(end)
         self._needs_comma = True
-        if self._is_damaged and _DAMAGE.search(self._text, start, end):
+        if self._is_damaged and UNDECODED.search(self._text, start, end):
             content, problem = None, f"not {self._label} (--encoding)"
         if content is not None and end - start <= MAX_LINE_BYTES:
             return Record(line, content, None, end - start)
@@ -147,7 +146,7 @@ class JsonValuesReader:
             self._has_ended = not chunk
             parts.append(self._decoder.decode(chunk, not chunk))
             size += len(parts[-1])
-            self._is_damaged = self._is_damaged or _DAMAGE.search(parts[-1]) is not None
+            self._is_damaged = self._is_damaged or UNDECODED.search(parts[-1]) is not None
         self._text = "".join(parts)
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crewrun.tables.writing.columns import Columns
 from crewrun.tables.writing.output_format import OutputFormat, parse_stored
-from crewrun.tables.writing.writers import RowWriter, TableOptions, table_pieces
+
+if TYPE_CHECKING:  # most runs append lines and write no table
+    from crewrun.tables.writing.columns import Columns
+    from crewrun.tables.writing.writers import RowWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,18 @@ class TableLayout:
         """Whether its rows can be written one by one: text, with columns that do not depend on the rows."""
         return not self.form.is_binary and (self.names is not None or self.form.name == "jsonl")
 
-    def columns(self) -> Columns | None:
+    def columns(self) -> "Columns | None":
         """The columns, for lines to be seen; None for whole lines."""
+        from crewrun.tables.writing.columns import Columns
+
         if self.names is None and self.form.name == "jsonl":
             return None
         return Columns(self.names, typed=self.form.name == "parquet")
 
-    def row_writer(self, columns: Columns) -> RowWriter:
+    def row_writer(self, columns: "Columns") -> "RowWriter":
         """What writes its rows at once."""
+        from crewrun.tables.writing.writers import RowWriter, TableOptions
+
         return RowWriter(columns, self.form, TableOptions(self.guards_formulas))
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +72,8 @@ class Table:
 
         Raises OSError.
         """
+        from crewrun.tables.writing.writers import TableOptions, table_pieces
+
         columns = self.layout.columns()
         if columns is not None:
             for line in self._lines():

@@ -14,7 +14,7 @@ from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX, Compression
 
 FORMATS: Final[tuple[ResultsFormat, ...]] = get_args(ResultsFormat)
 
-# Suffixes of tables that are not written. JSONL under such a name would be taken for a damaged file.
+# Suffixes of tables that are not written. JSONL under such a name would look like a damaged file.
 _FOREIGN: Final = (
     *(".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".arrow", ".arrows", ".feather", ".ipc", ".orc", ".avro"),
     *(".db", ".sqlite", ".duckdb", ".html", ".md", ".xml", ".zip"),

@@ -190,6 +190,8 @@ class Source:
             content = content if parsed is None else parsed
         if problem:
             problem = f"line {record.line}: {problem}"
+        if record.is_unreadable_rest:
+            self._index = max(self._index, self._skip)  # the rows behind the offset may be in it
         index = self._index
         self._index += 1
         if index < self._skip:

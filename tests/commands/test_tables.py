@@ -766,3 +766,19 @@ def test_a_table_is_read_as_it_was_run_by_every_command(folder: Path) -> None:
     assert (done.returncode, "complete" in done.stderr) == (0, True), done.stderr
     assert crewrun("retry", run, cwd=folder).returncode == 0
     assert len(read_rows(folder / run)) == 2
+
+
+def test_the_rest_that_cannot_be_read_fails_a_run_of_rows_behind_it(folder: Path) -> None:
+    """With --offset, no row of a damaged file would be read, and the run would look complete."""
+    (folder / "in.csv.gz").write_bytes(gzip.compress(b"topic\n" + SOUND)[:-600])
+    done = crewrun("batch", "in.csv.gz", "-o", "-", "--offset", "399", "--delimiter", "tab", cwd=folder)
+    assert (done.returncode, len(parse_rows(done.stdout))) == (3, 1)
+    assert f": {CUT}" in done.stderr
+
+
+def test_a_text_of_parquet_that_is_too_long_fails_its_row(folder: Path) -> None:
+    """As in the other formats."""
+    pq.write_table(pa.table({"topic": ["x" * (65 << 20), "b"]}), folder / "in.parquet")
+    done = crewrun("batch", "in.parquet", "-o", "-", "--ordered", cwd=folder)
+    rows = parse_rows(done.stdout)
+    assert [row["error"] and row["error"]["message"] for row in rows] == ["line 1: longer than 64 MiB", None]

@@ -8,7 +8,8 @@ from crewrun.tables.reading.arrow_values import converter_of
 from crewrun.tables.reading.header import read_header
 from crewrun.tables.reading.input_format import ARROW_MAGIC, ENCRYPTED_PARQUET_MAGIC, FEATHER_1_MAGIC
 from crewrun.tables.reading.input_options import InputOptions
-from crewrun.tables.reading.records import Record, missing_extra, unreadable
+from crewrun.tables.reading.line_splitter import MAX_LINE_BYTES
+from crewrun.tables.reading.records import TOO_LONG, Record, missing_extra, unreadable
 
 _ROWS: Final = 512  # of a batch
 _BUFFER_BYTES: Final = 1 << 17  # of each column, instead of the column's whole part of a row group
@@ -60,7 +61,16 @@ class ArrowReader:
         first = self._row + 1
         self._row += batch.num_rows
         rows = zip(*columns, strict=True) if columns else iter([()] * batch.num_rows)
-        return [Record(n, dict(zip(keys, row, strict=True)), None, size_bytes) for n, row in enumerate(rows, first)]
+        records = [Record(n, dict(zip(keys, row, strict=True)), None, size_bytes) for n, row in enumerate(rows, first)]
+        return records if batch.nbytes <= MAX_LINE_BYTES else [_limited(record) for record in records]
+
+
+def _limited(record: Record) -> Record:
+    """The record, or a failing one if its texts are longer than a line may be."""
+    values = record.content.values() if isinstance(record.content, dict) else ()
+    if sum(len(value) for value in values if isinstance(value, str)) <= MAX_LINE_BYTES:
+        return record
+    return Record(record.line, f"row:{record.line}".encode(), TOO_LONG, record.size_bytes)
 
 
 def _parquet(file: Any, name: str) -> tuple[Any, int | None, Iterator[Any]]:

@@ -26,6 +26,11 @@ class Record(NamedTuple):
     size_bytes: int
 
     @property
+    def is_unreadable_rest(self) -> bool:
+        """Whether it stands for all rows of a damaged input that cannot be read."""
+        return self.problem is not None and self.size_bytes == 0
+
+    @property
     def is_row(self) -> bool:
         """Whether it is more than a blank line."""
         return self.problem is not None or not isinstance(self.content, bytes) or bool(self.content.strip())

@@ -41,7 +41,15 @@ class Kind(Enum):
     TEXT = "text"
 
 
-_BITS: Final[dict[type, int]] = {bool: 1, float: 8, str: 16, type(None): 64, Null: 64}
+# As plain numbers: operators of an IntFlag take many times as long, and there is one for each value of each row.
+_INT, _LONG, _TEXT, _JSON, _NOTHING = map(int, (Kinds.INT, Kinds.LONG, Kinds.TEXT, Kinds.JSON, Kinds.NOTHING))
+_BITS: Final[dict[type, int]] = {
+    bool: int(Kinds.BOOL),
+    float: int(Kinds.FLOAT),
+    str: _TEXT,
+    type(None): _NOTHING,
+    Null: _NOTHING,
+}
 _SINGLE: Final = {
     int(Kinds.BOOL): Kind.BOOL,
     int(Kinds.INT): Kind.INT,
@@ -58,13 +66,13 @@ def bits_of(value: Any) -> int:
     if bits is not None:
         return bits
     if type(value) is not int or not -_INT64 <= value < _INT64:
-        return 32
-    return 2 if -_EXACT <= value <= _EXACT else 4
+        return _JSON
+    return _INT if -_EXACT <= value <= _EXACT else _LONG
 
 
 def kind_of(bits: int, default: Kind) -> Kind:
     """The type that holds values of these kinds without loss; `default` for a column without values."""
-    bits &= ~int(Kinds.NOTHING)
+    bits &= ~_NOTHING
     return _SINGLE.get(bits, Kind.TEXT) if bits else default
 
 
@@ -110,7 +118,7 @@ class Field:
                 return
         for below, inner in zip(shape.fields, value.values(), strict=True):
             if type(inner) is str:
-                below.bits |= 16
+                below.bits |= _TEXT
             elif type(inner) is dict:
                 below.see(inner, index, depth - 1)
             else:
@@ -119,7 +127,7 @@ class Field:
     def leaves(self, path: tuple[str, ...]) -> Iterator[Leaf]:
         """The columns of this field, which is at `path`, and of those in it."""
         fields = self.fields
-        if not fields or self.bits & ~int(Kinds.NOTHING):
+        if not fields or self.bits & ~_NOTHING:
             yield Leaf(path, kind_of(self.bits, Kind.TEXT), not fields)
         for key in sorted(fields, key=lambda key: fields[key].first):
             yield from fields[key].leaves((*path, key))
@@ -134,7 +142,7 @@ class Field:
                 below.first = (index, place)
         if len(self.fields) > self.most:
             self.is_json = True
-            self.bits |= int(Kinds.JSON)
+            self.bits |= _JSON
             self.fields.clear()
             self._shapes.clear()
             return None

@@ -18,7 +18,9 @@ def claim_output(settings: BatchSettings, stdout_fd: int) -> tuple[BatchSettings
     if output is None or output == "-":
         return settings, stdout_fd
     copy = copy_of("-o", output, stdout_fd)
-    if (copy is not None or _is_device(output)) and settings.run_dir is None and not settings.quiet:
+    is_stateless = (copy is not None or _is_device(output)) and settings.run_dir is None
+    needs_state = settings.fresh or settings.replay or settings.log_prompts  # refused there, in a line of its own
+    if is_stateless and not needs_state and not settings.quiet:
         say(f"crewrun: -o {output}: a run there has no state, so if it stops it starts over; --run-dir DIR keeps one")
     return (settings, stdout_fd) if copy is None else (replace(settings, output="-"), copy)
 

@@ -420,7 +420,7 @@ def test_a_full_device_ends_the_run_with_1(folder: Path) -> None:
     """`-o /dev/full`: the system's reason, exit code 1, no traceback."""
     done = crewrun("batch", "in.jsonl", "-o", "/dev/full", cwd=folder)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[2:4] == [
+    assert done.stderr.splitlines()[3:5] == [
         "stopped: /dev/full: cannot be written: No space left on device; 1 finished rows could not be written",
         "results: /dev/full",
     ]

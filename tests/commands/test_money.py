@@ -265,7 +265,7 @@ def test_a_canary_runs_first_and_counts_as_done(place: Place) -> None:
     assert forecast["cost_usd"]["low"] <= place.summary()["cost_usd"] <= forecast["cost_usd"]["high"]
     assert forecast["failed_share"] == {"mean": 0.0, "low": 0.0, "high": pytest.approx(0.0833, abs=0.05)}
     assert forecast["duration_s"]["low"] <= forecast["duration_s"]["mean"] <= forecast["duration_s"]["high"]
-    assert place.stderr.startswith("forecast for 60 rows, from 20 of them: $0.00")
+    assert place.stderr[9:].startswith("forecast for 60 rows, from 20 of them: $0.00")  # after the time
 
 
 def test_a_forecast_above_the_limit_stops_behind_the_canary(place: Place) -> None:

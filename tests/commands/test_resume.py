@@ -503,7 +503,7 @@ def test_results_without_their_run_folder_are_not_run_over(place: Place) -> None
     shutil.rmtree(place.folder / STATE)
     assert place.batch(code=2) == []
     assert (place.results.read_bytes(), (place.folder / STATE).exists()) == (before, False)
-    assert "--fresh moves the results aside" in place.stderr
+    assert "--fresh moves the file aside" in place.stderr
 
 
 def test_a_journal_that_lost_its_rows_says_what_fresh_would_cost(place: Place) -> None:

@@ -77,7 +77,7 @@ class BatchFlags:
         ),
     ] = None
     no_rows: Annotated[
-        Literal["warn", "fail"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows; fail exits with 2.")
+        Literal["fail", "warn"], Flag(Panel.INPUT, Kind.CHOICE, "When INPUTS has no rows; fail exits with 2.")
     ] = "warn"
     id_field: Annotated[
         str | None,

@@ -140,7 +140,7 @@ class Session:
     ) -> tuple[int, Failure | None]:
         """As `_finish_results`, which takes a while for many rows; meanwhile signals are answered."""
         async with anyio.create_task_group() as watching:
-            watching.start_soon(FinishWatcher(signals, self._run.request.say, is_stopping=reason is not None).watch)
+            watching.start_soon(FinishWatcher(signals, self._run.request.say, self._stop.is_hurried).watch)
             try:
                 finished = await self._finish_results(sink, reason, error)
             finally:

@@ -78,6 +78,7 @@ class Stop:
         self.reason: StopReason | None = None
         self.requested = anyio.Event()
         self.at_once = anyio.Event()
+        self.is_hurried = False  # a signal has come while the run was stopping
 
     def request(self, reason: StopReason) -> None:
         """Let no more rows start. The first reason counts."""

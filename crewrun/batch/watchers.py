@@ -71,12 +71,17 @@ class SignalWatcher:
 
     async def watch(self) -> None:
         """Handle each signal as it comes."""
+        is_first = True
         async for number in self.signals:
-            if self.stop.at_once.is_set():
+            if self.stop.is_hurried:
                 with suppress(Exception):
                     self.display.stop()  # it may have hidden the cursor
                 os._exit(SIGNALS[number].exit_code)
-            act = self.stop.now if self.stop.requested.is_set() else self.stop.request
+            # A row whose code holds the loop may have noticed the first signal before this does.
+            is_noticed = is_first and self.stop.reason is not None and self.stop.reason.is_signal
+            self.stop.is_hurried = self.stop.requested.is_set() and not is_noticed
+            is_first = False
+            act = self.stop.now if self.stop.is_hurried else self.stop.request
             act(SIGNALS[number])
 
 
@@ -112,19 +117,20 @@ class StopWatcher:
 class FinishWatcher:
     """Answers signals after the last row, while the results are brought into their final form.
 
-    The next session can do that as well, so a second signal ends the process, and the first if the run was stopped.
+    The next session can do that as well, so a second signal ends the process. One that follows two others, after which
+    rows in flight were not waited for (`is_hurried`), does so at once.
     """
 
     signals: AsyncIterator[signal.Signals]
     say: Callable[[str], None]
-    is_stopping: bool
+    is_hurried: bool
 
     async def watch(self) -> None:
         """Handle each signal as it comes."""
         async for number in self.signals:
-            if self.is_stopping:
+            if self.is_hurried:
                 os._exit(SIGNALS[number].exit_code)
-            self.is_stopping = True
+            self.is_hurried = True
             self.say("all rows have ended and the results are being put in order; again ends now")
 
 

@@ -330,9 +330,14 @@ def test_the_specs_have_the_fields_of_the_classes() -> None:
     """A field that is added to Agent, Task or Crew is added to the file format too."""
     assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name"}
     assert set(NamedTaskSpec.model_fields) == set(ConditionalTask.model_fields)
-    assert set(CrewSpec.model_fields) - {"inputs", "llm", "batch", "before_kickoff", "after_kickoff"} == set(
-        Crew.model_fields
-    ) - {"default_inputs"}
+    assert set(CrewSpec.model_fields) - {
+        "inputs",
+        "llm",
+        "batch",
+        "identity",
+        "before_kickoff",
+        "after_kickoff",
+    } == set(Crew.model_fields) - {"default_inputs"}
     specs: list[tuple[type[Spec], str]] = [(AgentSpec, "agent"), (TaskSpec, "task"), (CrewSpec, "crew")]
     for spec, kind in specs:
         assert spec.ignored <= SILENT[kind]

@@ -1,6 +1,6 @@
 """Reports in words, on stderr, how a run ended: the counts first and last, the failures by category in between.
 
-What is left out on a small terminal is decided in `report_layout`.
+What is left out on a small terminal is decided in `final_report_layout`.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 from crewrun.batch.failures import cause_of
 from crewrun.batch.stop import StopKind
 from crewrun.batch.summary import Report
-from crewrun.cli.report_layout import Failed, Line, Sheet, fitted, in_full
+from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tokens
 from crewrun.errors import Category
 from crewrun.inspect.view import nearby

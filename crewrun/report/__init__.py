@@ -1,0 +1,1 @@
+"""What `crewrun report` shows of a run: its data as values here, the page they are put into in `page`."""

@@ -109,7 +109,7 @@ def _writes_to_stdout(request: "BatchRequest") -> bool:
 def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
     from crewrun.batch.summary import write_summary
-    from crewrun.cli.report import next_command, report_text, say_report
+    from crewrun.cli.final_report import next_command, report_text, say_report
     from crewrun.cli.resume_command import resume_command
     from crewrun.cli.setup import exit_now
 

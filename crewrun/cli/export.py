@@ -1,8 +1,8 @@
 """`crewrun export`: the results of a run for other programs."""
 
 import os
-import tempfile
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -12,10 +12,9 @@ from crewrun.batch_flags import ResultsFormat
 from crewrun.cli.export_sink import is_of_run, is_own_table, open_own_table, open_sink_of
 
 if TYPE_CHECKING:
+    from crewrun.batch.run_results import RunResults
     from crewrun.batch.sink import Sink
-    from crewrun.inspect.export import Written
     from crewrun.inspect.view import View
-    from crewrun.row import Row
     from crewrun.tables.writing.columns import Columns
     from crewrun.tables.writing.layout import TableLayout
     from crewrun.tables.writing.output_format import OutputFormat
@@ -28,8 +27,6 @@ class _Selection(NamedTuple):
     form: "OutputFormat"
     columns: "Columns | None"
     options: "TableOptions"
-    status: Literal["ok", "failed"] | None
-    ordered: bool
 
 
 def export(
@@ -64,6 +61,7 @@ def export(
     exported; 3 it is written, but results that the run had are missing (unless it is running), or a line is incomplete;
     141 stdout was closed.
     """
+    from crewrun.batch.run_results import open_file_results, open_view_results
     from crewrun.cli.setup import claim_stdout, run_loop
     from crewrun.inspect.results_file import find_results_file
     from crewrun.inspect.view import open_run
@@ -71,28 +69,32 @@ def export(
 
     stdout_fd = claim_stdout()
     output = None if output == "-" else output
-    request = _Request(output, form, columns, formula_guard, status, ordered)
+    request = _Request(output, form, columns, formula_guard, status)
     layout = _layout(request, stdout_fd)
     results_file = find_results_file(run)
     if results_file is not None:
         selection = _selection(request, layout)
+        opening = open_file_results(run, status, selection.columns, ordered=ordered)
         with open_sink_of(output, stdout_fd, lambda path: path.exists() and path.samefile(results_file)) as sink:
-            missing = run_loop(_export_file, Path(run), selection, sink)
+            results = run_loop(_export, opening, selection, sink)
     else:
         with open_run(run) as view:
             own_layout = _own_layout(request, view)
             selection = _selection(request, own_layout or layout)
+            opening = open_view_results(view, status, selection.columns, ordered=ordered)
             with (
                 open_own_table(output, view, own_layout)
                 if own_layout is not None and output is not None
                 else open_sink_of(output, stdout_fd, lambda path: is_of_run(path, view))
             ) as sink:
-                missing = run_loop(_export, view, selection, sink)
+                results = run_loop(_export, opening, selection, sink)
+    for note in results.notes:
+        say(f"crewrun: {note}")
     for note in selection.options.notes:
         say(f"crewrun: {output or 'standard output'}: {note}")
     for warning in selection.columns.unknown() if selection.columns is not None else ():
         say(f"warning: {warning}")
-    raise typer.Exit(3 if missing else 0)
+    raise typer.Exit(3 if results.missing else 0)
 
 
 class _Request(NamedTuple):
@@ -103,7 +105,6 @@ class _Request(NamedTuple):
     columns: str | None
     guards_formulas: bool
     status: Literal["ok", "failed"] | None
-    ordered: bool
 
 
 def _layout(request: _Request, stdout_fd: int) -> "TableLayout":
@@ -149,97 +150,16 @@ def _selection(request: _Request, layout: "TableLayout") -> _Selection:
 
     folder = os.path.dirname(os.path.realpath(request.output)) if request.output is not None else None
     options = TableOptions(layout.guards_formulas, folder if folder is not None and os.path.isdir(folder) else None)
-    return _Selection(layout.form, layout.columns(), options, request.status, request.ordered)
+    return _Selection(layout.form, layout.columns(), options)
 
 
-async def _export(view: "View", selection: _Selection, sink: "Sink") -> int:
-    """Write the export. Returns how many results it lacks."""
-    from crewrun.cli.wording import count
-    from crewrun.inspect.export import LeftOut, Written
-    from crewrun.runs.lock import is_held
-    from crewrun.terminal import say
-
-    if view.results is None or not view.results.is_file():
-        await _export_again(view, selection, sink)
-        return 0
-    with view.results.open("rb") as file:
-        results = Written(view, file, selection.status, LeftOut(), selection.columns)
-        is_going = is_held(view.folder.lock)
-        if selection.ordered or (results.may_lack and not is_going):
-            await _read_input(view, results, selection)
-        if selection.ordered:
-            results.sort()
+async def _export(
+    opening: "AbstractAsyncContextManager[RunResults]", selection: _Selection, sink: "Sink"
+) -> "RunResults":
+    """Write the results that `opening` opens."""
+    async with opening as results:
         await _write(results.lines, selection, sink)
-    if is_going:
-        results.left_out.torn = results.missing = 0  # they are still being written
-    faults = [f"lines of {view.results} that are left out: {results.left_out}"] if str(results.left_out) else []
-    faults += [f"missing in {view.results}: {count(results.missing, 'result')}"] if results.missing else []
-    if faults:
-        say(f"crewrun: {'; '.join(faults)}; to restore them: {view.command}")
-    return results.missing
-
-
-async def _read_input(view: "View", results: "Written", selection: _Selection) -> None:
-    """Pass the rows of the input to `results`."""
-    from crewrun.batch.run_input import is_wanted, visit_rows
-    from crewrun.errors import UsageError
-    from crewrun.terminal import say
-
-    wanted = is_wanted(view.manifest)
-
-    def see(row: "Row") -> None:
-        results.see(row, wanted=wanted(row))
-
-    try:
-        await visit_rows(view.manifest, see)
-    except UsageError as gone:
-        results.end_without_input()
-        if selection.ordered:
-            say(f"crewrun: --ordered by the places that rows had when they ran, because {gone}")
-
-
-async def _export_again(view: "View", selection: _Selection, sink: "Sink") -> None:
-    """Export results that are not in a file, from the journal and the input."""
-    from crewrun.batch.run_input import visit_rows
-    from crewrun.errors import OutputFailed, UsageError
-    from crewrun.inspect.export import Spool
-
-    if view.manifest.input_file is None:
-        gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
-        raise UsageError(
-            f"{view.folder.path}: {gone} and its rows came through a pipe, so the results cannot be restored"
-        )
-    try:
-        with tempfile.TemporaryFile() as file:
-            spool = Spool(view, file, selection.status, selection.columns)
-            await visit_rows(view.manifest, spool.add)
-            await _write(spool.lines, selection, sink)
-    except OSError as full:
-        raise OutputFailed(f"the temporary file of results cannot be written: {full.strerror}") from full
-
-
-async def _export_file(run: Path, selection: _Selection, sink: "Sink") -> int:
-    """Export results without a run folder. Returns how many are certainly missing: the incomplete lines."""
-    from crewrun.errors import UsageError
-    from crewrun.inspect.results_file import ResultsFile
-    from crewrun.terminal import say
-
-    try:
-        with run.open("rb") as file:
-            results = ResultsFile(file, selection.status, selection.columns)
-            if not len(results) and str(results.left_out):
-                raise UsageError(
-                    f"{run}: has no run folder, and none of its lines is a result; "
-                    "RUN is a results file of crewrun batch or merge, or a run folder"
-                )
-            await _write(results.lines(ordered=selection.ordered), selection, sink)
-    except OSError as refused:
-        raise UsageError(f"{run}: cannot be read: {refused.strerror}") from refused
-    if str(results.left_out):
-        say(f"crewrun: lines of {run} that are left out: {results.left_out}")
-    if selection.ordered:
-        say(f"crewrun: --ordered by the places that rows had when they ran, because {run} has no run folder")
-    return results.left_out.torn
+    return results
 
 
 async def _write(lines: "Iterable[bytes]", selection: _Selection, sink: "Sink") -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.text import Text
 
-from crewrun.cli.report_layout import Line
+from crewrun.cli.final_report_layout import Line
 from crewrun.redaction.redactor import redact_line
 from crewrun.terminal import visible
 

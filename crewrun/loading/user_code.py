@@ -42,6 +42,12 @@ def users_frame(frame: FrameType | None) -> FrameType | None:
     return next((one for one in frames_from(frame) if is_users(one.f_code.co_filename)), None)
 
 
+def levels_to_users_frame(frame: FrameType) -> int | None:
+    """The `stacklevel` with which a warning from `frame` is shown at the innermost line of the user's own code."""
+    numbered = enumerate(frames_from(frame), start=1)
+    return next((level for level, one in numbered if is_users(one.f_code.co_filename)), None)
+
+
 def place_in(frame: FrameType | None) -> str | None:
     """The place in the user's code among `frame` and its callers, as `file.py:12`."""
     own = users_frame(frame)

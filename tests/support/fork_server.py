@@ -43,7 +43,7 @@ _IMPORTED = [
     "crewrun.cli.batch",
     "crewrun.cli.console",
     "crewrun.cli.display",
-    "crewrun.cli.report",
+    "crewrun.cli.final_report",
     "crewrun.cli.setup",
     "crewrun.batch.run",
     "crewrun.batch.check",

@@ -1,6 +1,6 @@
 """Reports in words, on stderr, how a run ended: the counts first and last, the failures by category in between.
 
-What is left out on a small terminal is decided in `report_layout`.
+What is left out on a small terminal is decided in `final_report_layout`.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 from crewrun.batch.failures import cause_of
 from crewrun.batch.stop import StopKind
 from crewrun.batch.summary import Report
-from crewrun.cli.report_layout import Failed, Line, Sheet, fitted, in_full
+from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tokens
 from crewrun.errors import Category
 from crewrun.inspect.view import nearby
@@ -63,6 +63,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
         retry=_retry_command(run, failed) if report.folder and run else None,
         tools=_tool_lines(summary),
+        missed=_missed_lines(summary),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],
         results=None if report.output is None else f"results: {report.output}",
         next_step=_next_step(report, command, redo),
@@ -139,6 +140,21 @@ def _tool_lines(summary: dict[str, Any]) -> list[Line]:
         calls = f"{count(group['count'], 'call')} of tool {group['tool']!r} failed, in {count(group['rows'], 'row')}"
         lines.append(Line(f"  {calls}: {where}: {error}", "tool", hang=6))
     return lines
+
+
+def _missed_lines(summary: dict[str, Any]) -> list[Line]:
+    """The expectations by how many rows missed them, and those that all rows met in one line."""
+    expectations = sorted(summary["expectations"], key=lambda one: -one["missed"])
+    lines = []
+    for one in expectations:
+        if one["missed"]:
+            example = one["example"]
+            where = f"line {example['line']} ({shortened(example['id'], _ID_CHARS)})"
+            reason = shortened(example["reason"], _EXAMPLE_CHARS)
+            text = f"  expected {one['name']!r}: {one['missed']:,} of {count(one['checked'], 'row')} missed it"
+            lines.append(Line(f"{text}: {where}: {reason}", "tool", hang=6))
+    met = [one["name"] for one in expectations if not one["missed"]]
+    return [*lines, *([Line(f"  expected and met by all rows: {', '.join(met)}", "note", hang=6)] if met else [])]
 
 
 def _notes(report: Report) -> list[str]:

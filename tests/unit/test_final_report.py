@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewrun.cli.report_layout import Failed, Line, Sheet, fitted, in_full
+from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import duration, money, rate
 
 

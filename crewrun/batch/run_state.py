@@ -87,6 +87,7 @@ async def _manifest(
             "definition": identity.definition,
             "anywhere": identity.anywhere,
             "parts": identity.parts,
+            "expectations": list(definition.target.expectations.by_name),
             "earlier": [record.to_json() for record in other_records(previous, identity.definition)],
         },
         input_digest=await request.inputs.digest(),

@@ -53,8 +53,8 @@ def _value(value: Any, place: str, depth: int) -> Any:
         return [_value(inner, f"{place}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, Enum):
         return _value(value.value, place, depth + 1)
-    for known, convert in _CONVERTERS:
-        if isinstance(value, known):
+    for standard, convert in _CONVERTERS:
+        if isinstance(value, standard):
             return convert(value)
     return _of_library(value, place, depth)
 

@@ -74,7 +74,7 @@ async def _write(opening: "AbstractAsyncContextManager[RunResults]", crew: "RunC
 
 def _put(contents: "Contents", to: "Path | int") -> None:
     from crewrun.errors import OutputClosed, OutputFailed
-    from crewrun.report.plain_page import write_page
+    from crewrun.report.page import write_page
 
     try:
         if isinstance(to, Path):

@@ -140,6 +140,9 @@ def lines(shown: dict[str, Any]) -> list[str]:
         report += ["", f"output: {_json(record['output'])}"]
     if shown["no_prompt"]:
         report += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
+    report += [""] if record and record.get("expectations") else []
+    for name, reason in (record.get("expectations") or {}).items() if record else ():
+        report.append(f"expected {name!r}: {'met' if reason is True else f'missed: {reason}'}")
     failed = [f"{one['tool']} {one['count']} ×" for one in shown["tool_failures"]]
     report += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
     return [*report, "", f"in all: {_spent(shown['totals'])}"]

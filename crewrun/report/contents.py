@@ -12,7 +12,7 @@ from crewrun.errors import UsageError
 from crewrun.report.calls import RowTools
 from crewrun.report.details import ALL_BYTES, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
 from crewrun.report.head import head_of
-from crewrun.report.packs import Pack, PackFile, pack, pack_file
+from crewrun.report.packs import Pack, PackFile, clean, pack, pack_file
 from crewrun.report.row_details import RowDetails
 from crewrun.report.row_pass import RowPass
 from crewrun.report.texts import TextPacks
@@ -54,7 +54,7 @@ async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
         head = head_of(results, rows, crew, timeline)
         head["notes"] = notes + head["notes"]
         head["details"] = {"all": choice.words is None, "bound_text": choice.words, "chunk_of": made.first_rows}
-        yield Contents(head, _each(columns, text_packs, detail_packs))
+        yield Contents(clean(head), _each(columns, text_packs, detail_packs))
 
 
 async def _see_input(results: RunResults, rows: RowPass) -> list[str]:

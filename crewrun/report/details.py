@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from crewrun.report.packs import PackFile, encoded, pack, page_bytes
+from crewrun.report.packs import PackFile, encoded, pack
 
 _ALL_ROWS: Final = 10_000  # up to here all rows have details, if they are small enough
 ALL_BYTES: Final = 25_000_000  # of a page in which all of them are
@@ -64,7 +64,7 @@ class DetailPacks:
         """
         for number, group in zip(count(), _grouped(details)):
             made = pack(f"details-{number}", [_joined(group)])
-            if self.packs.size_bytes + page_bytes(len(made.content)) > self.budget_bytes:
+            if self.packs.size_bytes + len(made.content) > self.budget_bytes:
                 return False
             self.packs.add(made)
             self.first_rows.append(group[0][0])

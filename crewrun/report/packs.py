@@ -3,6 +3,7 @@
 import re
 import tempfile
 import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import isfinite
@@ -20,7 +21,7 @@ _DEEPEST: Final = 200
 
 
 class Pack(NamedTuple):
-    """A pack: gzip of UTF-8 JSON, which the page has as base64."""
+    """A pack as it stands in the page: base64 of gzip of UTF-8 JSON."""
 
     name: str
     content: bytes
@@ -33,7 +34,22 @@ def encoded(value: Any) -> bytes:
     try:
         return to_json(value, inf_nan_mode="null")
     except (PydanticSerializationError, ValueError, RecursionError):
-        return to_json(_clean(value, 0), inf_nan_mode="null")
+        return to_json(clean(value), inf_nan_mode="null")
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """`value` with what `encoded` would replace replaced, at a `depth` in another one."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict | list | tuple) and depth == _DEEPEST:
+        return "… (nested too deeply to be shown)"
+    if isinstance(value, dict):
+        return {plain(str(key)): clean(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(inner, depth + 1) for inner in value]
+    return value
 
 
 def plain(text: str) -> str:
@@ -48,16 +64,11 @@ def pack(name: str, pieces: Iterable[bytes]) -> Pack:
     for piece in pieces:
         compressed += compressor.compress(piece)
     compressed += compressor.flush()
-    return Pack(name, bytes(compressed))
-
-
-def page_bytes(compressed_bytes: int) -> int:
-    """How much compressed data take in a page: base64 makes four bytes of three."""
-    return -(-compressed_bytes // 3) * 4
+    return Pack(name, b64encode(compressed))
 
 
 class PackFile:
-    """Packs in a temporary file, in the order in which they were added. `size_bytes` is what they take in a page."""
+    """Packs in a temporary file, in the order in which they were added. `size_bytes` is that of all of them."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -71,7 +82,7 @@ class PackFile:
         except OSError as full:
             raise _failure(full) from full
         self._places.append((added.name, len(added.content)))
-        self.size_bytes += page_bytes(len(added.content))
+        self.size_bytes += len(added.content)
 
     def clear(self) -> None:
         """Remove all packs."""
@@ -98,17 +109,3 @@ def pack_file() -> Iterator[PackFile]:
 
 def _failure(full: OSError) -> OutputFailed:
     return OutputFailed(f"the temporary file of the report cannot be written: {full.strerror}")
-
-
-def _clean(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return plain(value)
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict | list | tuple) and depth == _DEEPEST:
-        return "… (nested too deeply to be shown)"
-    if isinstance(value, dict):
-        return {plain(str(key)): _clean(inner, depth + 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner, depth + 1) for inner in value]
-    return value

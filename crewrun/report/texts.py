@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from crewrun.report.packs import PackFile, encoded, pack, page_bytes
+from crewrun.report.packs import PackFile, encoded, pack
 
 ROWS_PER_PACK: Final = 4096
 # Of a whole page. With what else it has, a page of a million rows stays below 60 MB.
@@ -60,7 +60,7 @@ class TextPacks:
         self._count += 1
         self.cut += len(self._cut)
         self._left_rows -= len(self._inputs)
-        size_bytes = page_bytes(len(made.content))
+        size_bytes = len(made.content)
         self._left_bytes = max(0.0, self._left_bytes - size_bytes)
         if self._chars:
             self._bytes_per_char = size_bytes / self._chars

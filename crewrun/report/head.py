@@ -15,6 +15,7 @@ from crewrun.inspect.status import Status, read_status
 from crewrun.inspect.view import View, nearby
 from crewrun.redaction.redactor import redact, redact_line, redact_value
 from crewrun.report.calls import by_model, by_task, task_histograms
+from crewrun.report.drawing import drawing_of
 from crewrun.report.histograms import histogram
 from crewrun.report.row_pass import RowPass
 from crewrun.report.rows import micro_usd, milliseconds
@@ -31,6 +32,7 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
     view = results.view
     status = read_status(view, held=results.is_going) if view is not None else None
     table = rows.table
+    figures = _figures(view, rows)
     return {
         "schema": SCHEMA,
         "title": Path(results.name).name,
@@ -39,9 +41,9 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
         "snapshot": results.is_going,
         "results": results.name,
         **_about_run(view, status, crew),
-        "diagram": None,
+        "diagram": drawing_of(crew, view.manifest.crew, figures["by_task"]) if view is not None else None,
         "totals": _totals(rows, status),
-        **_figures(view, rows),
+        **figures,
         "timeline": timeline.to_json(),
         "slowest": table.time.largest(_EXTREME),
         "dearest": table.cost.largest(_EXTREME),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -114,10 +115,32 @@ def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn
     from crewrun.cli.setup import exit_now
 
     settings = request.settings
+    report = replace(report, page=settings.report)
     commands = resume_command(request), resume_command(request, replay=False)
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
         say_report(report, *commands)
     if settings.summary:
         write_summary(settings.summary, report.summary)
+    has_page = settings.report is None or _write_page(report, request)
     notice.send(report, report_text(report, *commands), next_command(report, *commands))
-    exit_now(report.exit_code)
+    exit_now(report.exit_code or (0 if has_page else 1))
+
+
+def _write_page(report: "Report", request: "BatchRequest") -> bool:
+    """Write the page that --report names. False when it cannot be written: the run is what it is without it."""
+    from crewrun.batch.rebuilt_prompts import RunCrew
+    from crewrun.cli.report import write_report
+    from crewrun.errors import CrewrunError
+    from crewrun.inspect.view import open_run
+    from crewrun.terminal import say
+
+    settings = request.settings
+    if report.folder is None or settings.report is None:
+        return False
+    try:
+        with open_run(report.folder) as view:
+            write_report(view, RunCrew(request.definition), settings.report, quiet=settings.quiet)
+    except CrewrunError as wrong:
+        say(f"warning: --report {settings.report}: {wrong}")
+        return False
+    return True

@@ -47,6 +47,16 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("Five answers to read, drawn at random", "crewrun show topics.results.jsonl --sample 5"),
         Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
     ),
+    "compare": (
+        Example(
+            "What did a change of the crew do? -o keeps the old results",
+            "crewrun compare topics.results.jsonl try.jsonl",
+        ),
+        Example(
+            "Fail in CI if rows broke, or more than 5 % changed",
+            "crewrun compare topics.results.jsonl try.jsonl --fail-if 'broken>0' --fail-if 'changed>5%'",
+        ),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",

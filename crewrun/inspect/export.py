@@ -68,6 +68,11 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         return (line for _, line in self.placed())
 
+    def __getitem__(self, number: int) -> bytes:
+        """The line with this number, counted from 0. The position in the file stays, so that others may iterate."""
+        start = self._starts[number]
+        return os.pread(self._file.fileno(), self._ends[number] - start, start)
+
     def placed(self) -> Iterator[tuple[int, bytes]]:
         """Each line with the offset at which it begins."""
         position = -1

@@ -57,6 +57,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             "crewrun compare topics.results.jsonl try.jsonl --fail-if 'broken>0' --fail-if 'changed>5%'",
         ),
     ),
+    "report": (
+        Example("A page with all rows, failures and costs", "crewrun report topics.results.jsonl -o topics.html"),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",

@@ -147,7 +147,7 @@ class _Rows:
     def examples(self, a: Lines) -> list[Example]:
         """The drawn rows."""
         return [
-            example_of(change, decoded(a[number]), self.join.record(position))
+            example_of(change, decoded(a.at(number)), self.join.record(position))
             for change, drawn in self._drawn.items()
             for number, position in drawn.items
         ]

@@ -32,7 +32,7 @@ class RowJoin:
 
     def record(self, number: int) -> Record:
         """The result in a line, decoded."""
-        record: Record = decoded(self._lines[number])
+        record: Record = decoded(self._lines.at(number))
         return record
 
     def note(self, number: int, change: RowChange) -> None:

@@ -68,8 +68,8 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         return (line for _, line in self.placed())
 
-    def __getitem__(self, number: int) -> bytes:
-        """The line with this number, counted from 0. The position in the file stays, so that others may iterate."""
+    def at(self, number: int) -> bytes:
+        """The line with this number, from 0; also while they are iterated over. The file's buffer has to be flushed."""
         start = self._starts[number]
         return os.pread(self._file.fileno(), self._ends[number] - start, start)
 

@@ -18,7 +18,7 @@ def compare(
     a: str = typer.Argument(..., metavar="A", help="The run to compare with, such as that of last week."),
     b: str = typer.Argument(..., metavar="B", help="The other run, such as that of a changed crew."),
     fail_if: list[str] = typer.Option(
-        [],
+        None,
         "--fail-if",
         metavar="CONDITION",
         help="End with exit code 3 if this holds: 'changed>5%', 'broken>0', 'cost>10%', 'output.city<95%'. May be "
@@ -27,7 +27,7 @@ def compare(
     sample: int = typer.Option(
         3, "--sample", metavar="N", min=0, help="Show N broken and N changed rows, drawn at random."
     ),
-    seed: int = typer.Option(0, "--seed", metavar="N", help="Draw other rows, also for the intervals."),
+    seed: int = typer.Option(0, "--seed", metavar="N", help="Draw other rows, also for the intervals. [default: 0]"),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     """Compare two runs: which rows were fixed, broke or changed, in which fields, and what they cost.
@@ -44,7 +44,7 @@ def compare(
     from crewrun.compare.conditions import parse_condition
 
     stdout = open_stdout()
-    conditions = [parse_condition(text) for text in fail_if]
+    conditions = [parse_condition(text) for text in fail_if or ()]
     checks = run_loop(_compare, a, b, conditions, Sampling(sample, seed), stdout, as_json)
     raise typer.Exit(3 if any(check.holds for check in checks) else 0)
 

@@ -48,13 +48,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
     ),
     "compare": (
+        Example("What did my change do? Run it beside the old results", "crewrun batch topics.jsonl -o new.jsonl"),
+        Example("", "crewrun compare topics.results.jsonl new.jsonl"),
         Example(
-            "What did a change of the crew do? -o keeps the old results",
-            "crewrun compare topics.results.jsonl try.jsonl",
-        ),
-        Example(
-            "Fail in CI if rows broke, or more than 5 % changed",
-            "crewrun compare topics.results.jsonl try.jsonl --fail-if 'broken>0' --fail-if 'changed>5%'",
+            "Fail in CI if rows broke", "crewrun compare topics.results.jsonl new.jsonl --fail-if 'broken>0' --sample 0"
         ),
     ),
     "report": (

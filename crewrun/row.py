@@ -5,7 +5,7 @@ The line that `Outcome.to_line` returns is a public format, `crewrun.result/1`: 
 
 import json
 import json.encoder
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -164,7 +164,8 @@ class Outcome:
 
     Attempts, calls, usage and cost are the row's totals over all sessions of the run; `replayed` is the part that was
     paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
-    `tool_failures` are those of the attempt that led to this outcome.
+    `tool_failures` are those of the attempt that led to this outcome. `expectations` say by name whether the output met
+    each: true, or why not; empty for a failed row and without any.
     """
 
     row: Row
@@ -183,6 +184,7 @@ class Outcome:
     replayed: Replayed | None = None
     tool_failures: Sequence[FailedTool] = ()
     stopped: RunStopped | None = None
+    expectations: Mapping[str, bool | str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         record = {
@@ -206,6 +208,8 @@ class Outcome:
             record["replayed"] = self.replayed.to_json()
         if self.tool_failures:
             record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
+        if self.expectations:
+            record["expectations"] = dict(self.expectations)
         return record
 
     def to_line(self) -> bytes:

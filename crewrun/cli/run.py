@@ -169,5 +169,7 @@ def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
     for failed in outcome.tool_failures:
         error = " ".join(failed.error.split())
         say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
+    for name, reason in outcome.expectations.items():
+        say(f"expected {name!r}: {'met' if reason is True else f'missed: {reason}'}")
     cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
     say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")

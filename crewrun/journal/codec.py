@@ -33,12 +33,15 @@ def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], i
         _value(outcome.output, replies),
         [_task(task, replies, code) for task in outcome.tasks],
     ]
-    if outcome.error or outcome.files or replayed or outcome.tool_failures:
+    expectations = dict(outcome.expectations)
+    if outcome.error or outcome.files or replayed or outcome.tool_failures or expectations:
         record += [outcome.error.to_json() if outcome.error else 0, list(outcome.files)]
-    if replayed or outcome.tool_failures:
+    if replayed or outcome.tool_failures or expectations:
         record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd] if replayed else 0)
-    if outcome.tool_failures:
+    if outcome.tool_failures or expectations:
         record.append([_failed_tools(failed) for failed in (outcome.tool_failures, *map(_of_task, outcome.tasks))])
+    if expectations:
+        record.append(expectations)
     return as_json(record)
 
 
@@ -67,7 +70,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
     files: Any
     replayed: Any
     failed: Any  # the row's failed tools, then each task's
-    error, files, replayed, failed = more + [0, [], 0, []][len(more) :]
+    error, files, replayed, failed, expectations = more + [0, [], 0, [], {}][len(more) :]
     failures = [[FailedTool(*one) for one in group] for group in failed] or [[]] * (len(tasks) + 1)
     return Outcome(
         row=row,
@@ -98,6 +101,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
         files=files,
         replayed=Replayed(replayed[0], replayed[1], Usage(*replayed[2]), replayed[3]) if replayed else None,
         tool_failures=failures[0],
+        expectations=expectations,
     )
 
 

@@ -29,6 +29,7 @@ from crewrun.cli.plot import plot
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
+from crewrun.cli.score import score
 from crewrun.cli.setup import exit_now
 from crewrun.cli.show import show
 from crewrun.cli.status import status
@@ -51,7 +52,15 @@ _ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
 _SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
-    "Look at runs": {"runs": runs, "status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Look at runs": {
+        "runs": runs,
+        "status": status,
+        "show": show,
+        "score": score,
+        "export": export,
+        "merge": merge,
+        "gc": gc,
+    },
     "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
     "Develop": {"plot": plot, "mock": mock, "bench": bench},
 }

@@ -26,6 +26,7 @@ from crewrun.cli.misuse import explain, is_misuse
 from crewrun.cli.mock import mock
 from crewrun.cli.plan import plan
 from crewrun.cli.plot import plot
+from crewrun.cli.report import report
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "status": status,
         "show": show,
         "score": score,
+        "report": report,
         "export": export,
         "merge": merge,
         "gc": gc,

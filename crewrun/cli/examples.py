@@ -54,6 +54,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             'crewrun score topics.results.jsonl --by "The answer is one sentence." --name brevity -m offline',
         ),
     ),
+    "report": (
+        Example("A page with all rows, failures and costs", "crewrun report topics.results.jsonl -o topics.html"),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",

@@ -85,9 +85,9 @@ def _judge(run: str, by: str | None, field: str | None) -> "Judge":
         raise UsageError(
             'what judges is missing: --by module:function, or a sentence such as --by "The answer is polite."'
         )
-    beside = os.path.dirname(os.path.realpath(run))
-    load_env(Path(beside))
-    return judge_by(by, field, [os.getcwd(), beside])
+    folder = os.path.dirname(os.path.realpath(run))
+    load_env(Path(folder))
+    return judge_by(by, field, [os.getcwd(), folder])
 
 
 def _settings(values: dict[str, Any]) -> "BatchSettings":

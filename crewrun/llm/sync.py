@@ -20,6 +20,7 @@ from crewrun.llm import current_gateway
 from crewrun.loading.blocking_calls import awaited_here, place_in_users_code, remember_blocking
 from crewrun.loading.user_code import levels_to_users_frame
 from crewrun.references import check_loaded
+from crewrun.tracebacks import shorten
 
 T = TypeVar("T")
 # Whether this process has had the warning for notebooks.
@@ -41,6 +42,14 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
         _warn_in_notebook(name, instead)
     elif is_in_loop:
         _warn(name, instead)
+    try:
+        return _run(call, args, is_in_loop=is_in_loop)
+    except (Exception, KeyboardInterrupt) as error:
+        shorten(error)
+        raise
+
+
+def _run(call: Callable[..., Coroutine[Any, Any, T]], args: tuple[object, ...], *, is_in_loop: bool) -> T:
     outer = current_gateway.elsewhere()
     if outer is not None:
         try:

@@ -18,10 +18,15 @@ def is_ours(file: str) -> bool:
     return file.startswith(_OURS)
 
 
+def is_installed(file: str) -> bool:
+    """Whether `file` belongs to a package that pip installed."""
+    return any(folder in file for folder in _INSTALLED)
+
+
 @lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
     """Whether `file` is the user's own: neither installed, nor Python's, nor crewrun's."""
-    return not (file.startswith((_STANDARD, "<", _OURS)) or any(folder in file for folder in _INSTALLED))
+    return not (file.startswith((_STANDARD, "<", _OURS)) or is_installed(file))
 
 
 def shown(path: str) -> str:

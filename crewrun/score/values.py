@@ -51,19 +51,19 @@ def numbers_in(output: Any) -> dict[str, float]:
     }
 
 
-def _score(value: Any, said: str) -> float | int | bool:
+def _score(value: Any, what: str) -> float | int | bool:
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, bool):
         return value
     if not isinstance(value, Real | Decimal):
-        raise BadScore(f"{said}; a score is a number, True or False, or a mapping of names to these")
+        raise BadScore(f"{what}; a score is a number, True or False, or a mapping of names to these")
     try:
         number = float(value)
     except (OverflowError, ValueError):
         number = math.inf
     if not math.isfinite(number):
-        raise BadScore(f"{said}; a score is a finite number")
+        raise BadScore(f"{what}; a score is a finite number")
     return int(value) if isinstance(value, Integral) else number
 
 

@@ -16,6 +16,7 @@ from crewrun.cli.batch import batch
 from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
 from crewrun.cli.command_line import HELP_NAMES, Command, Program
+from crewrun.cli.compare import compare
 from crewrun.cli.completion import completion, print_candidates
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
@@ -58,6 +59,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "status": status,
         "show": show,
         "score": score,
+        "compare": compare,
         "report": report,
         "export": export,
         "merge": merge,

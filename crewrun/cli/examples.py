@@ -54,6 +54,13 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             'crewrun score topics.results.jsonl --by "The answer is one sentence." --name brevity -m offline',
         ),
     ),
+    "compare": (
+        Example("What did my change do? Run it beside the old results", "crewrun batch topics.jsonl -o new.jsonl"),
+        Example("", "crewrun compare topics.results.jsonl new.jsonl"),
+        Example(
+            "Fail in CI if rows broke", "crewrun compare topics.results.jsonl new.jsonl --fail-if 'broken>0' --sample 0"
+        ),
+    ),
     "report": (
         Example("A page with all rows, failures and costs", "crewrun report topics.results.jsonl -o topics.html"),
     ),

@@ -16,6 +16,7 @@ from crewrun.cli.batch import batch
 from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
 from crewrun.cli.command_line import HELP_NAMES, Command, Program
+from crewrun.cli.compare import compare
 from crewrun.cli.completion import completion, print_candidates
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
@@ -26,6 +27,7 @@ from crewrun.cli.misuse import explain, is_misuse
 from crewrun.cli.mock import mock
 from crewrun.cli.plan import plan
 from crewrun.cli.plot import plot
+from crewrun.cli.report import report
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
@@ -51,7 +53,16 @@ _ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
 _SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
-    "Look at runs": {"runs": runs, "status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Look at runs": {
+        "runs": runs,
+        "status": status,
+        "show": show,
+        "compare": compare,
+        "report": report,
+        "export": export,
+        "merge": merge,
+        "gc": gc,
+    },
     "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
     "Develop": {"plot": plot, "mock": mock, "bench": bench},
 }

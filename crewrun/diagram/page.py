@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crewrun.diagram.look import look
 from crewrun.diagram.model import Diagram, Table
+from crewrun.diagram.page_file import check_page
 from crewrun.diagram.routes import Layout, lay_out
 from crewrun.diagram.svg import sample_of_edge, sample_of_node, svg
 from crewrun.diagram.text import markup
@@ -59,19 +60,12 @@ def write(diagram: Diagram, path: str | os.PathLike[str]) -> Path:
     """
     file = Path(path)
     try:
-        if file.is_file() and not _is_page(file):
-            raise UsageError(f"{file} exists and is not an HTML page, so it is not overwritten; name another file")
+        check_page(file)
         file.write_text(page(diagram), encoding="utf-8")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{file}: the picture cannot be written: {why}") from None
     return file
-
-
-def _is_page(file: Path) -> bool:
-    with file.open("rb") as existing:
-        beginning = existing.read(1024).lstrip().lower()
-    return not beginning or beginning.startswith((b"<!doctype html", b"<html"))
 
 
 def _legend(diagram: Diagram, layout: Layout) -> Iterator[str]:

@@ -68,6 +68,11 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         return (line for _, line in self.placed())
 
+    def at(self, number: int) -> bytes:
+        """The line with this number, from 0; also while they are iterated over. The file's buffer has to be flushed."""
+        start = self._starts[number]
+        return os.pread(self._file.fileno(), self._ends[number] - start, start)
+
     def placed(self) -> Iterator[tuple[int, bytes]]:
         """Each line with the offset at which it begins."""
         position = -1

@@ -71,7 +71,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
 
     notice.learn(request)
     try:
-        report = _run(request)
+        report = run(request)
     except RunHeld as held:
         if request.settings.lock != "skip":
             raise
@@ -82,7 +82,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
     end(report, request, notice)
 
 
-def _run(request: "BatchRequest") -> "Report":
+def run(request: "BatchRequest") -> "Report":
     import gc
 
     from crewrun.batch.run import run_batch
@@ -109,10 +109,16 @@ def _writes_to_stdout(request: "BatchRequest") -> bool:
 
 def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
+    from crewrun.cli.setup import exit_now
+
+    exit_now(report_end(report, request, notice))
+
+
+def report_end(report: "Report", request: "BatchRequest", notice: "Notice") -> int:
+    """Report how the run went, on stderr, in the summary, on a page and in a notification. Returns the exit code."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.final_report import next_command, report_text, say_report
     from crewrun.cli.resume_command import resume_command
-    from crewrun.cli.setup import exit_now
 
     settings = request.settings
     report = replace(report, page=settings.report)
@@ -123,7 +129,7 @@ def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn
         write_summary(settings.summary, report.summary)
     has_page = settings.report is None or _write_page(report, request)
     notice.send(report, report_text(report, *commands), next_command(report, *commands))
-    exit_now(report.exit_code or (0 if has_page else 1))
+    return report.exit_code or (0 if has_page else 1)
 
 
 def _write_page(report: "Report", request: "BatchRequest") -> bool:

@@ -70,7 +70,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
 
     notice.learn(request)
     try:
-        report = _run(request)
+        report = run(request)
     except RunHeld as held:
         if request.settings.lock != "skip":
             raise
@@ -81,7 +81,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
     end(report, request, notice)
 
 
-def _run(request: "BatchRequest") -> "Report":
+def run(request: "BatchRequest") -> "Report":
     import gc
 
     from crewrun.batch.run import run_batch
@@ -108,10 +108,17 @@ def _writes_to_stdout(request: "BatchRequest") -> bool:
 
 def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
+    from crewrun.cli.setup import exit_now
+
+    report_end(report, request, notice)
+    exit_now(report.exit_code)
+
+
+def report_end(report: "Report", request: "BatchRequest", notice: "Notice") -> None:
+    """Report how the run went, on stderr, in the summary and in a notification."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.final_report import next_command, report_text, say_report
     from crewrun.cli.resume_command import resume_command
-    from crewrun.cli.setup import exit_now
 
     settings = request.settings
     commands = resume_command(request), resume_command(request, replay=False)
@@ -120,4 +127,3 @@ def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn
     if settings.summary:
         write_summary(settings.summary, report.summary)
     notice.send(report, report_text(report, *commands), next_command(report, *commands))
-    exit_now(report.exit_code)

@@ -61,7 +61,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         else [],
         failed=failed,
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
-        retry=_retry_command(run, failed) if report.folder and run else None,
+        retry=_retry_command(run, failed) if report.folder and run and report.can_retry else None,
         tools=_tool_lines(summary),
         missed=_missed_lines(summary),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],

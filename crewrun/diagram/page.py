@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from crewrun.diagram.look import look
@@ -26,23 +25,9 @@ td:first-child { font-family: var(--mono); }
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A drawing and its legend, as markup in which all text is escaped."""
-
-    svg: str
-    legend: str
-
-
-def draw(diagram: Diagram) -> Picture:
-    """The picture of `diagram`, for a page with `look.look()`."""
-    layout = lay_out(diagram)
-    return Picture(svg(diagram.title, layout), "\n".join(_legend(diagram, layout)))
-
-
 def page(diagram: Diagram) -> str:
     """An HTML document that shows `diagram`."""
-    picture = draw(diagram)
+    layout = lay_out(diagram)
     return "\n".join(
         [
             "<!doctype html>",
@@ -57,9 +42,9 @@ def page(diagram: Diagram) -> str:
             "<body>",
             f"<h1>{markup(diagram.title)}</h1>",
             f"<p>{markup(diagram.caption)}</p>",
-            picture.legend,
+            *_legend(diagram, layout),
             '<label><input type="checkbox" id="fit"> fit the picture into the window</label>',
-            f"<figure>{picture.svg}</figure>",
+            f"<figure>{svg(diagram.title, layout)}</figure>",
             *_table(diagram.table),
             "</body>",
             "</html>",

@@ -21,7 +21,6 @@ TOPICS = (
     "rows",
     "resuming",
     "inspecting",
-    "report",
     "overnight",
     "money",
     "machines",

@@ -20,7 +20,7 @@ LAYERS = [re.split(r"  |$", line)[0].split() for line in _DRAWN.splitlines()[1:]
 BESIDE = {"testing": "executors", "mock": "crew"}
 HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
-    "rich": {"cli/terminal_table.py", "cli/console.py", "cli/markdown.py", "cli/screen.py"},
+    "rich": {"cli/terminal_table.py", "cli/console.py", "cli/markdown.py", "cli/screen.py", "cli/spans.py"},
     "aiohttp": {
         "llm/transports/openai.py",
         "mock/server.py",

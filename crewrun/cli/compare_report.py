@@ -11,7 +11,7 @@ from crewrun.compare.comparison import Comparison
 from crewrun.compare.conditions import Check
 from crewrun.compare.examples import Difference, Example
 from crewrun.compare.row_changes import JOINED, RowChange
-from crewrun.compare.side import Side
+from crewrun.compare.runs import ComparedRuns, Side
 
 _STYLES: Final[dict[RowChange, str]] = {"fixed": "green", "broken": "bold red", "changed": "yellow"}
 _SIGN_STYLES: Final = {"-": REMOVED, "+": ADDED, "=": ""}
@@ -20,10 +20,11 @@ _INPUT_CHARS: Final = 100
 _TEXT_CHARS: Final = 1500  # of a word diff
 
 
-def lines_of(comparison: Comparison, sides: Sequence[Side], checks: Sequence[Check]) -> Iterator[SpanLine]:
+def lines_of(runs: ComparedRuns, checks: Sequence[Check]) -> Iterator[SpanLine]:
     """The lines of the report."""
-    for mark, side in zip("AB", sides, strict=True):
-        yield _side_line(mark, side)
+    comparison = runs.comparison
+    yield _side_line("A", runs.a)
+    yield _side_line("B", runs.b)
     yield line("")
     yield from _count_lines(comparison)
     yield from metric_lines(comparison.metrics)

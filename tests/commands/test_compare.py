@@ -156,8 +156,8 @@ def test_runs_without_a_common_row(place: Place) -> None:
     place.batch("-o", "b.jsonl", "--id-field", "key")
     place.crewrun("compare", "a.jsonl", "b.jsonl", code=2)
     assert "a.jsonl and b.jsonl have no row in common" in place.stderr
-    assert "In A they are made of all inputs (topic, key), such as " in place.stderr
-    assert "in B they are the field 'key' (--id-field), such as '1'" in place.stderr
+    assert "In a.jsonl they are made of all inputs (topic, key), such as " in place.stderr
+    assert "in b.jsonl they are the field 'key' (--id-field), such as '1'" in place.stderr
 
 
 def test_rows_of_the_same_id_with_other_inputs(place: Place) -> None:

@@ -16,7 +16,8 @@ from crewrun.compare.runs import ComparedRuns, Side
 _STYLES: Final[dict[RowChange, str]] = {"fixed": "green", "broken": "bold red", "changed": "yellow"}
 _SIGN_STYLES: Final = {"-": REMOVED, "+": ADDED, "=": ""}
 _VALUE_CHARS: Final = 200
-_INPUT_CHARS: Final = 100
+_SHORT_CHARS: Final = 40  # two values that stand on one line
+_INPUT_CHARS: Final = 55
 _TEXT_CHARS: Final = 1500  # of a word diff
 
 
@@ -96,7 +97,9 @@ def _difference_lines(example: Example) -> Iterator[SpanLine]:
 
 def _spans(difference: Difference) -> list[Span]:
     """A difference: the words of a text, or the two values."""
-    if difference.segments:
+    segments = difference.segments
+    is_short = all(len(text) <= _SHORT_CHARS and "\n" not in text for _, text in segments)
+    if segments and not ([sign for sign, _ in segments] == ["-", "+"] and is_short):
         return _words(difference)
     values = [
         Span(shortened(_in_words(difference.values[side]), _VALUE_CHARS), style) if side in difference.values else None
@@ -130,8 +133,8 @@ def _broken(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def value_in_words(check: Check) -> str:
-    """The value of a condition: `7.2%`, `12`."""
-    number = f"{check.value:.6g}"
+    """The value of a condition: `7.25%`, `12`."""
+    number = f"{check.value:.4g}"
     return f"{number}%" if check.condition.is_percent else number
 
 

@@ -37,7 +37,8 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
     """What the page has of `results`, whose lines are in the input's order; `crew` rebuilds prompts, and `before` is
     the run to compare with.
 
-    Raises UsageError when there is nothing to compare, JournalDamaged, OutputFailed when there is no room for temporary files, and OSError.
+    Raises UsageError when there is nothing to compare, JournalDamaged, OutputFailed when there is no room for temporary
+    files, and OSError.
     """
     view = results.view
     other = OtherRun(before, results) if before is not None else None

@@ -242,7 +242,7 @@ def test_colours_on_a_terminal(place: Place) -> None:
     write(place.folder / "b.jsonl", result("1", "the sea turns " + "and turns again " * 8))
     with Terminal("compare", "a.jsonl", "b.jsonl", cwd=place.folder, columns=60, rows=40) as terminal:
         assert terminal.end() == 0
-        assert b"\x1b[31mtide" in terminal.written
+        assert b"\x1b[9;31mtide" in terminal.written
         assert b"\x1b[32msea" in terminal.written
         assert "[-" not in "\n".join(terminal.lines)
     with Terminal("compare", "a.jsonl", "b.jsonl", cwd=place.folder, columns=60, env={"NO_COLOR": "1"}) as terminal:

@@ -27,6 +27,7 @@ from crewrun.batch.locations import (
     run_folder,
 )
 from crewrun.batch.output_layout import check_terminal, plain_note, table_of
+from crewrun.batch.page_path import check_report
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
@@ -168,6 +169,9 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     if settings.summary:
         check_summary(settings.summary, request.invocation.inputs, places.output)
     folder = places.folder
+    if settings.report:
+        others = (request.invocation.inputs, places.output, settings.summary)
+        check_report(settings.report, folder.path if folder else None, *others)
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     is_read_twice = settings.strict or settings.canary or may_change
     readable = await inputs.repeatable(resources) if is_read_twice else inputs

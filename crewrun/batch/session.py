@@ -296,6 +296,7 @@ class Session:
             lost=opened.lost if opened else 0,
             gone=gone,
             notes=self._notes,
+            can_retry=self._run.request.rows is None,
         )
 
     async def _close_state(

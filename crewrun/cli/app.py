@@ -31,6 +31,7 @@ from crewrun.cli.report import report
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
+from crewrun.cli.score import score
 from crewrun.cli.setup import exit_now
 from crewrun.cli.show import show
 from crewrun.cli.status import status
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "runs": runs,
         "status": status,
         "show": show,
+        "score": score,
         "compare": compare,
         "report": report,
         "export": export,

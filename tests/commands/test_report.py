@@ -82,7 +82,10 @@ def test_a_page_is_for_its_owner_only(place: Place) -> None:
     ("output", "words"),
     [
         ("in.jsonl", "in.jsonl exists and is not an HTML page, so it is not overwritten; name another file"),
-        ("in.results.jsonl.crewrun/page.html", "is in the run folder, which has the run's own files only"),
+        (
+            "in.results.jsonl.crewrun/page.html",
+            "is in the run folder, which has the run's own files; name another file",
+        ),
         ("missing/page.html", "missing/page.html: cannot be written: No such file or directory"),
         (".", ".: cannot be written: Is a directory"),
     ],
@@ -93,3 +96,151 @@ def test_a_path_that_must_not_be_written_is_refused(place: Place, output: str, w
     place.batch()
     place.crewrun("report", "in.results.jsonl", "-o", output, code=2)
     assert words in place.stderr
+
+
+def test_a_batch_writes_its_report_at_the_end(place: Place) -> None:
+    """As the command does later, and says so."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("--report", "page.html")
+    assert place.stderr.splitlines()[-1] == "wrote page.html"
+    own = read_report(place.folder / "page.html")
+    place.crewrun("report", "in.results.jsonl", "-o", "later.html")
+    later = read_report(place.folder / "later.html")
+    assert own.packs == later.packs
+    assert {**own.head, "made_at": 0} == {**later.head, "made_at": 0}
+
+
+def test_a_run_that_stops_writes_its_report_too(place: Place) -> None:
+    """What it has so far; rows that were not begun are unfinished."""
+    place.crew(llm="openai/gpt-4.1-mini")
+    place.rows({"nothing": 1}, {"topic": "two"}, {"topic": "three"})
+    place.batch("--fail-fast", "-j", "1", "--report", "page.html", "-q", code=4)
+    assert place.stderr == ""
+    page = read_report(place.folder / "page.html")
+    assert page.columns["status"] == ["failed", "unfinished", "unfinished"]
+    assert page.columns["line"] == [1, 2, 3]
+    assert (page.head["state"], page.head["exit_code"]) == ("stopped", 4)
+    assert page.details[1]["record"] is None
+    assert page.details[1]["input"] == {"topic": "two"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--report", "in.jsonl"], "--report in.jsonl: is in.jsonl itself"),
+        (["--report", "in.results.jsonl"], "--report in.results.jsonl: is in.results.jsonl itself"),
+        (["--report", "s.html", "--summary", "s.html"], "--report s.html: is s.html itself"),
+        (["--report", "missing/page.html"], "missing/page.html: cannot be written: No such file or directory"),
+        (["--report", "in.results.jsonl.crewrun/page.html"], "is in the run folder"),
+        (["--report", "-"], "--report -: a page is written whole or not at all; name a file"),
+        (["--report", "page.html", "-o", "-"], "--report: results that go to a stream have no journal"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_call(
+    place: Place, flags: list[str], words: str
+) -> None:
+    """A night's run would end without it otherwise."""
+    place.rows({"topic": "one"})
+    assert place.batch(*flags, code=2) == []
+    assert words in place.stderr
+
+
+def test_failures_have_their_cause_and_the_command_that_runs_them_again(place: Place) -> None:
+    """Rows that failed alike are one group, with the first as its example."""
+    place.rows({"topic": "fine"}, {"topic": "one FAIL-400"}, {"topic": "two FAIL-400"}, {"no": 1})
+    place.batch("--retries", "0", code=3)
+    place.crewrun("report", "in.results.jsonl")
+    head = read_report(place.folder / "in.results.html").head
+    groups = {group["category"]: group for group in head["failures"]}
+    assert {category: group["count"] for category, group in groups.items()} == {"bad_request": 2, "input": 1}
+    assert groups["bad_request"]["example"]["row"] == 1
+    assert groups["bad_request"]["retry_command"] == "crewrun retry in.results.jsonl --only bad_request"
+    assert groups["input"]["retry_command"] is None
+    (task,) = head["by_task"]
+    assert task["failures"] == 2
+
+
+def test_results_without_a_run_folder_have_their_rows(place: Place) -> None:
+    """The last line of each id; torn lines and others are counted."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch()
+    line = place.results.read_text().splitlines()[0]
+    (place.folder / "copy.jsonl").write_text(f'{place.results.read_text()}{{"a": 1}}\n{line[:40]}')
+    place.crewrun("report", "copy.jsonl")
+    page = read_report(place.folder / "copy.html")
+    assert page.head["without_run_folder"] is True
+    assert page.head["notes"] == ["lines of copy.jsonl that are left out: 1 incomplete, 1 that are not results"]
+    assert place.stderr.splitlines()[0] == f"crewrun: {page.head['notes'][0]}"
+    assert sorted(page.texts("input")) == ["one", "two"]
+    assert page.head["totals"]["calls"] == 2
+    assert [detail["calls"] for detail in page.details.values()] == [[], []]
+
+
+@pytest.mark.parametrize("output", ["in.csv", "in.results.csv.gz"])
+def test_a_run_whose_results_are_a_table(place: Place, output: str) -> None:
+    """Named by the table or by the run folder."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("-o", output)
+    place.crewrun("report", output)
+    assert place.stderr == f"wrote {output.partition('.csv')[0]}.html\n"
+    page = read_report(place.folder / f"{output.partition('.csv')[0]}.html")
+    assert page.texts("input") == ["one", "two"]
+    place.crewrun("report", f"{output}.crewrun", "-o", "other.html")
+    assert read_report(place.folder / "other.html").packs == page.packs
+
+
+def test_results_that_went_to_a_stream_are_restored(place: Place) -> None:
+    """The page is in the working directory, named like the run folder."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("-o", "-", "--run-dir", "state")
+    place.crewrun("report", "state")
+    assert place.stderr == "wrote state.html\n"
+    page = read_report(place.folder / "state.html")
+    assert page.columns["status"] == ["ok", "ok"]
+    assert page.texts("input") == ["one", "two"]
+
+
+def test_a_crew_that_is_gone_is_said(place: Place) -> None:
+    """Calls are shown without their prompts then, and there is no picture."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (place.folder / "crew.yaml").unlink()
+    place.crewrun("report", "in.results.jsonl")
+    page = read_report(place.folder / "in.results.html")
+    (note,) = page.head["notes"]
+    assert note.startswith("the crew cannot be loaded again: crew.yaml: no such file")
+    assert page.details[0]["calls"][0]["prompt"] is None
+    assert page.head["diagram"] is None
+
+
+def test_an_input_that_is_gone_is_said(place: Place) -> None:
+    """Rows are in the order in which they ran, and have no lines."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch()
+    (place.folder / "in.jsonl").unlink()
+    place.crewrun("report", "in.results.jsonl")
+    page = read_report(place.folder / "in.results.html")
+    assert page.columns["line"] == [None, None]
+    assert page.texts("input") == ["one", "two"]
+    (note,) = page.head["notes"]
+    assert note.startswith(f"lines and unfinished rows are not known: {place.folder}/in.jsonl: no such file")
+
+
+def test_fields_of_structured_outputs(place: Place) -> None:
+    """Few values, numbers and what is missing; as columns and as distributions."""
+    outputs = [{"city": "Oslo", "total": 4, "big": True}, {"city": "Oslo", "total": 8, "note": "x" * 99}, {"total": 6}]
+    place.rows({"topic": "one"})
+    place.batch()
+    (record,) = records(place)
+    lines = [{**record, "id": str(i), "index": i, "output": output} for i, output in enumerate(outputs)]
+    (place.folder / "made.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    place.crewrun("report", "made.jsonl")
+    page = read_report(place.folder / "made.html")
+    fields = {field["key"]: field for field in page.head["columns"]}
+    assert fields["output.city"]["kind"] == "enum"
+    assert fields["output.city"]["values"] == [["Oslo", 2]]
+    assert fields["output.city"]["empty_share"] == pytest.approx(1 / 3, abs=1e-6)
+    assert [fields["output.total"][name] for name in ("kind", "min", "max", "mean")] == ["number", 4, 8, 6]
+    assert (fields["output.big"]["kind"], fields["output.note"]["kind"]) == ("bool", "text")
+    assert page.columns["output.total"] == [4, 8, 6]
+    assert page.columns["output.city"] == ["Oslo", "Oslo", None]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.report_page import read_report
 from support.terminal import Terminal
 from support.workspace import Place
 
@@ -259,3 +260,27 @@ def test_the_sample(place: Place) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
     place.crewrun("compare", "a.jsonl", "b.jsonl", "--sample", "0")
     assert "drawn at random" not in place.stdout
+
+
+def test_a_report_shows_the_run_before(place: Place) -> None:
+    """What became of each row, and its result in the run before; the comparison is that of the command."""
+    place.crew()
+    place.rows({"topic": "a", "key": "1"}, {"topic": "FAIL-400", "key": "2"}, {"topic": "c", "key": "3"})
+    place.batch("-o", "old.jsonl", "--id-field", "key", "--limit", "2", code=3)
+    place.rows({"topic": "a, please", "key": "1"}, {"topic": "b", "key": "2"}, {"topic": "c", "key": "3"})
+    place.batch("-o", "new.jsonl", "--id-field", "key")
+    place.crewrun("compare", "old.jsonl", "new.jsonl", "--json")
+    compared = json.loads(place.stdout)
+    place.crewrun("report", "new.jsonl", "--with", "old.jsonl")
+    page = read_report(place.folder / "new.html")
+    assert page.columns["change"] == ["changed", "fixed", "only_b"]
+    examples = page.head["comparison"].pop("examples")
+    assert [example.pop("row") for example in examples] == [0, 1]
+    assert examples == compared.pop("examples")
+    del compared["conditions"]
+    assert page.head["comparison"] == compared
+    before = [json.loads(line) for line in (place.folder / "old.jsonl").read_text().splitlines()]
+    others = [detail.get("other") for detail in page.details.values()]
+    assert others == [*sorted(before, key=lambda record: str(record["id"])), None]
+    place.crewrun("report", "new.jsonl", "--with", "new.jsonl", code=2)
+    assert "are the same run" in place.stderr

@@ -27,6 +27,9 @@ class RowJoin:
         self._positions = Positions(self._keys, len(self._keys))
         self._changes = bytearray(len(self._keys))
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def find(self, row_id: str) -> int | None:
         """The number of a row's line, None when B does not have the row."""
         return self._positions.find(row_key(row_id))

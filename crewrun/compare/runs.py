@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from crewrun.batch.run_input import settings_of
 from crewrun.batch.run_results import RunResults
 from crewrun.compare.comparison import Comparison, Sampling, compare
 from crewrun.compare.row_changes import RowCounts
+from crewrun.compare.scores import compare_scores
 from crewrun.errors import UsageError
 from crewrun.inspect.view import nearby
 
@@ -53,6 +54,9 @@ def compare_runs(a: RunResults, b: RunResults, sampling: Sampling) -> ComparedRu
     _refuse_unjoined(comparison.rows, a, b)
     notes = [f"{nearby(run.name)}: is still running; these are its results so far" for run in (a, b) if run.is_going]
     notes += [note for run in (a, b) for note in run.notes]
+    scores = compare_scores(a, b, sampling.seed)
+    comparison = replace(comparison, metrics=[*comparison.metrics, *scores.metrics])
+    notes += scores.notes
     return ComparedRuns(_side(a, comparison.models_a), _side(b, comparison.models_b), comparison, notes)
 
 

@@ -284,3 +284,28 @@ def test_a_report_shows_the_run_before(place: Place) -> None:
     assert others == [*sorted(before, key=lambda record: str(record["id"])), None]
     place.crewrun("report", "new.jsonl", "--with", "new.jsonl", code=2)
     assert "are the same run" in place.stderr
+
+
+def test_scores_are_compared_where_both_runs_have_them(place: Place) -> None:
+    """By their names, of the outputs as they are now; those of one run alone are named."""
+    (place.folder / "judge.py").write_text(
+        "def words(output):\n    return {'count': len(output.split()), 'is_long': len(output) > 20}\n"
+    )
+    inputs = [{"topic": name} for name in "abcdef"]
+    place.crew(llm="offline")
+    for name, more in (("a", 0), ("b", 2)):
+        records = [
+            result(row["topic"], "word " * (3 + number % 2 + more), input=row) for number, row in enumerate(inputs)
+        ]
+        write(place.folder / f"{name}.jsonl", *records)
+        place.crewrun("score", f"{name}.jsonl", "--by", "judge:words")
+    place.crewrun("score", "a.jsonl", "--by", "judge:words", "--name", "alone")
+    found = compared(place, "--fail-if", "score.words.count>=2", "--fail-if", "score.words.count.low>3", code=3)
+    count, is_long = (found["metrics"][f"score.words.{name}"] for name in ("count", "is_long"))
+    assert (count["rows"], count["a"], count["b"], count["difference"]["mean"]) == (6, 3.5, 5.5, 2.0)
+    assert (is_long["a"], is_long["b"]) == (0.0, 1.0)
+    assert [check["holds"] for check in found["conditions"]] == [True, False]
+    assert "b.jsonl: has no scores 'alone', which the other run has" in place.stderr
+    write(place.folder / "b.jsonl", *(result(row["topic"], "other", input=row) for row in inputs))
+    place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "score.words.count<0", code=2)
+    assert "no row has its score.words.count in both runs" in place.stderr

@@ -116,6 +116,20 @@ class RunHeld(CrewrunError):
     exit_code = 75
 
 
+class BatchFailed(CrewrunError):
+    """A run of `run_batch(…, check=True)` in which not every row succeeded, or whose results could not be written.
+
+    `run` has the rest; `exit_code` is the command's.
+    """
+
+    def __init__(self, run: Any) -> None:
+        failed = sum(group["count"] for group in run.summary["failures"])
+        why = run.stopped or f"{failed:,} row{'' if failed == 1 else 's'} failed"
+        super().__init__(f"{why}; the results are in {run.output or run.path}")
+        self.run = run
+        self.exit_code = run.exit_code  # type: ignore[misc]  # that of this run
+
+
 class OutputFailed(CrewrunError):
     """The results can no longer be written, for instance because the disk is full. Whole lines written before stay."""
 

@@ -85,6 +85,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
 def run(request: "BatchRequest") -> "Report":
     import gc
 
+    from crewrun.batch.garbage import seldom_collected
     from crewrun.batch.run import run_batch
     from crewrun.cli.display import choose_display
     from crewrun.cli.setup import run_loop
@@ -92,12 +93,9 @@ def run(request: "BatchRequest") -> "Report":
     settings = request.settings
     is_stdout_busy = _writes_to_stdout(request) and os.isatty(request.stdout_fd)
     display = choose_display(settings.progress, settings.quiet, is_stdout_busy=is_stdout_busy)
-    # What is loaded by now lives until the end of the process, so the collector need not traverse it again and again.
-    # The thresholds trade memory for time: rows make many objects and few cycles.
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    return run_loop(run_batch, request, display)
+    with seldom_collected():  # what is loaded by now lives until the end of the process
+        return run_loop(run_batch, request, display)
 
 
 def _writes_to_stdout(request: "BatchRequest") -> bool:

@@ -1,7 +1,7 @@
 """`crewrun report`: everything that a run did, on a page for the browser."""
 
 import os
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,9 @@ def report(
     output: str | None = typer.Option(
         None, "--output", "-o", metavar="FILE", help="The page; - is stdout. [default: the name of the results, .html]"
     ),
+    other: str | None = typer.Option(
+        None, "--with", metavar="OTHER", help="The run before: show what changed since then, as `compare OTHER RUN`."
+    ),
 ) -> None:
     """Write what a run did as an HTML page: figures, time line, failures, and all rows with their calls and prompts.
 
@@ -39,11 +42,11 @@ def report(
     stdout_fd = claim_stdout()
     if find_results_file(run) is not None:
         page = _Page.at(output, run, None, stdout_fd)
-        page.write(open_file_results(run, ordered=True), RunCrew(None))
+        page.write(open_file_results(run, ordered=True), RunCrew(None), other)
         return
     with open_run(run) as view:
         page = _Page.at(output, run, view, stdout_fd)
-        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest))
+        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest), other)
 
 
 def write_own_report(report: "Report", request: "BatchRequest") -> bool:
@@ -90,13 +93,18 @@ class _Page(NamedTuple):
         return cls(name, check_page_path("-o", name, view.folder.path if view is not None else None))
 
     def write(
-        self, opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", *, quiet: bool = False
+        self,
+        opening: "AbstractAsyncContextManager[RunResults]",
+        crew: "RunCrew",
+        other: str | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """Write the page, and say unless `quiet` what it lacks and where it is."""
+        """Write the page, and say unless `quiet` what it lacks and where it is. `other` names the run before."""
         from crewrun.cli.setup import run_loop
         from crewrun.terminal import say
 
-        notes = run_loop(_write, opening, crew, self.to)
+        notes = run_loop(_write, opening, crew, self.to, other)
         if quiet:
             return
         for note in notes:
@@ -105,13 +113,19 @@ class _Page(NamedTuple):
             say(f"wrote {self.name}")
 
 
-async def _write(opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", to: "Path | int") -> list[str]:
+async def _write(
+    opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", to: "Path | int", other: str | None
+) -> list[str]:
     """Write the page to a file or a descriptor. Returns what has to be said about it."""
+    from crewrun.batch.run_results import open_results
     from crewrun.report.contents import gather
 
-    async with opening as results, gather(results, crew) as contents:
+    async with AsyncExitStack() as stack:
+        results = await stack.enter_async_context(opening)
+        before = await stack.enter_async_context(open_results(other)) if other is not None else None
+        contents = await stack.enter_async_context(gather(results, crew, before))
         _put(contents, to)
-        notes = [*contents.head["notes"]]
+        notes = [*contents.head["notes"], *(before.notes if before is not None else ())]
         if results.is_going:
             notes.append("a process is working on this run: the page is a snapshot")
         return notes

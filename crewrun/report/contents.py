@@ -18,6 +18,7 @@ from crewrun.report.row_pass import RowPass
 from crewrun.report.texts import TextPacks
 from crewrun.report.timeline import Timeline, read_timeline
 from crewrun.row import Row
+from crewrun.score.score_sets import open_scores
 
 EXTREME: Final = 100  # rows that are listed as the slowest and the most expensive
 
@@ -37,9 +38,9 @@ async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
     Raises JournalDamaged, OutputFailed when there is no room for temporary files, and OSError.
     """
     view = results.view
-    with pack_file() as text_packs, pack_file() as detail_packs:
+    with pack_file() as text_packs, pack_file() as detail_packs, open_scores(results.name, view) as scores:
         texts = TextPacks(text_packs, len(results.lines))
-        rows = RowPass(texts, RowTools(view))
+        rows = RowPass(texts, RowTools(view), scores)
         for record in results.records():
             rows.add(record)
         notes = [*results.notes]
@@ -48,7 +49,8 @@ async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
         texts.close()
         timeline = read_timeline(view.folder.log) if view is not None else Timeline()
         details = RowDetails(results, rows, crew, timeline.prompts)
-        columns = pack("rows", rows.table.pieces(rows.fields.columns(len(rows.table))))
+        more = {**rows.fields.columns(len(rows.table)), **rows.scores.columns(len(rows.table))}
+        columns = pack("rows", rows.table.pieces(more))
         room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
         choice, made = await _add_details(details, rows, detail_packs, room)
         head = head_of(results, rows, crew, timeline)

@@ -45,6 +45,8 @@ def folder_of_run(manifest: Manifest) -> Iterator[None]:
 
 def why(error: Exception) -> str:
     """An error's message on one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 

@@ -1,8 +1,9 @@
 """`crewrun report`: everything that a run did, on a page for the browser."""
 
+import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -26,38 +27,63 @@ def report(
     a sample; the page says so. Results without a run folder, merged or copied, have no calls. Exit codes: 0 it was
     written; 1 it cannot be written; 2 RUN is not a run, or FILE must not be written; 141 stdout was closed.
     """
+    from crewrun.batch.rebuilt_prompts import RunCrew
+    from crewrun.batch.run_results import open_file_results, open_view_results
+    from crewrun.cli.run_crew import load_run_crew
     from crewrun.cli.setup import claim_stdout
     from crewrun.inspect.results_file import find_results_file
     from crewrun.inspect.view import open_run
 
     stdout_fd = claim_stdout()
     if find_results_file(run) is not None:
-        write_report(run, None, output, stdout_fd)
+        page = _Page.at(output, run, None, stdout_fd)
+        page.write(open_file_results(run, ordered=True), RunCrew(None))
         return
     with open_run(run) as view:
-        write_report(run, view, output, stdout_fd)
+        page = _Page.at(output, run, view, stdout_fd)
+        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest))
 
 
-def write_report(run: str, view: "View | None", output: str | None, stdout_fd: int) -> None:
-    """Write the report of a run, or of results without a run folder, and say where it is."""
-    from crewrun.batch.descriptors import copy_of
-    from crewrun.batch.rebuilt_prompts import RunCrew
-    from crewrun.batch.run_results import open_file_results, open_view_results
-    from crewrun.cli.run_crew import load_run_crew
-    from crewrun.cli.setup import run_loop
-    from crewrun.report.page_path import check_path, default_path
-    from crewrun.terminal import say
+def write_report(view: "View", crew: "RunCrew", path: str, *, quiet: bool) -> None:
+    """Write the report of a run that has just ended to `path`, which was checked before. Raises as the command does."""
+    from crewrun.batch.run_results import open_view_results
 
-    name = output or default_path(run, view)
-    descriptor = stdout_fd if name == "-" else copy_of("-o", name, stdout_fd)
-    path = None if descriptor is not None else check_path("-o", name, view.folder.path if view else None)
-    crew = load_run_crew(view.manifest) if view is not None else RunCrew(None)
-    opening = open_view_results(view, ordered=True) if view is not None else open_file_results(run, ordered=True)
-    notes = run_loop(_write, opening, crew, path if path is not None else descriptor)
-    for note in notes:
-        say(f"crewrun: {note}")
-    if path is not None:
-        say(f"wrote {name}")
+    page = _Page(path, Path(os.path.realpath(path)))
+    page.write(open_view_results(view, ordered=True), crew, quiet=quiet)
+
+
+class _Page(NamedTuple):
+    """Where a page goes: to a file, or to a descriptor."""
+
+    name: str
+    to: "Path | int"
+
+    @classmethod
+    def at(cls, output: str | None, run: str, view: "View | None", stdout_fd: int) -> "_Page":
+        """Where -o says, by default beside the results. Raises UsageError."""
+        from crewrun.batch.descriptors import copy_of
+        from crewrun.batch.page_path import check_page_path, default_path
+
+        name = output or default_path(run, view)
+        descriptor = stdout_fd if name == "-" else copy_of("-o", name, stdout_fd)
+        if descriptor is not None:
+            return cls(name, descriptor)
+        return cls(name, check_page_path("-o", name, view.folder.path if view is not None else None))
+
+    def write(
+        self, opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", *, quiet: bool = False
+    ) -> None:
+        """Write the page, and say unless `quiet` what it lacks and where it is."""
+        from crewrun.cli.setup import run_loop
+        from crewrun.terminal import say
+
+        notes = run_loop(_write, opening, crew, self.to)
+        if quiet:
+            return
+        for note in notes:
+            say(f"crewrun: {note}")
+        if isinstance(self.to, Path):
+            say(f"wrote {self.name}")
 
 
 async def _write(opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", to: "Path | int") -> list[str]:

@@ -14,7 +14,7 @@ SOME_BYTES: Final = 8_000_000  # what the details of some rows may take
 # How many of each kind some are.
 _FAILED: Final = 1000
 _EXTREME: Final = 100
-_SAMPLE: Final = 500
+_SAMPLE: Final = 2000
 _SEED: Final = 0
 _PACK_ROWS: Final = 64
 _PACK_BYTES: Final = 1 << 18
@@ -42,11 +42,14 @@ def choose_some(rows: int, failed: Sequence[int], slowest: Iterable[int], deares
     sample = draw.sample(range(rows), min(rows, _SAMPLE))
     slowest, dearest = list(slowest)[:_EXTREME], list(dearest)[:_EXTREME]
     chosen = sorted({*of_failed, *slowest, *dearest, *sample})
-    failures = f"{len(failed):,} failed rows" if of_failed is failed else f"{_FAILED:,} of {len(failed):,} failed rows"
-    words = (
-        f"{failures}, the {len(slowest)} slowest, the {len(dearest)} most expensive and {len(sample)} drawn at random"
-    )
-    return Choice(chosen, f"full texts and calls of {words}")
+    of_all = "failed rows" if of_failed is failed else f"{_FAILED:,} of {len(failed):,} failed rows"
+    parts = [
+        (failed, of_all),
+        (slowest, f"the {len(slowest)} slowest"),
+        (dearest, f"the {len(dearest)} most expensive"),
+    ]
+    words = ", ".join(words for part, words in parts if part)
+    return Choice(chosen, f"full texts and calls: {words} and {len(sample):,} rows drawn at random")
 
 
 @dataclass(slots=True)

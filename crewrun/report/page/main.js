@@ -35,10 +35,12 @@ class Page {
       value: (key, value) => this.filter((filters) => filters.setValue(key, value)),
       failed: (category, task) => this.filter((filters) => this.showFailed(filters, category, task)),
     };
-    const parts = [
-      comparison(head, act, this.rows), failures(head, act), scores(head, act, this.rows), crewSection(head), shares(head), timeline(head),
-      distributions(head, act, this.rows), outputFields(head, act), toolFailures(head), section("rows", "Rows", this.rowsPlace), runSection(head),
-    ].filter(Boolean);
+    const makers = [
+      () => comparison(head, act, this.rows), () => failures(head, act), () => scores(head, act, this.rows), () => crewSection(head),
+      () => shares(head), () => timeline(head), () => distributions(head, act, this.rows), () => outputFields(head, act),
+      () => toolFailures(head), () => section("rows", "Rows", this.rowsPlace), () => runSection(head),
+    ];
+    const parts = makers.map(drawn).filter(Boolean);
     const bar = h("div", { class: "bar-top" }, h("a", { class: "skip", href: "#rows", text: "Skip to the rows" }), contents(parts), themeSwitch());
     document.body.append(bar, h("main", {}, banner(head), figures(head), ...parts));
     bar.addEventListener("click", (event) => this.goToPart(event));
@@ -84,7 +86,7 @@ class Page {
     this.query.state = state;
     this.filters.sync();
     this.update(false);
-    if (id === null) return this.drawer.dialog.open && this.drawer.dialog.close();
+    if (id === null) return this.drawer.close();
     const row = this.allRows.rowOf(id);
     if (row >= 0) this.drawer.open(row);
   }
@@ -170,6 +172,16 @@ class Page {
       this.filters.search.scrollIntoView({ block: "center" });
       this.filters.search.focus();
     }
+  }
+}
+
+/** A part of the page; one that cannot be drawn takes no other with it. @param {() => HTMLElement|null} make */
+function drawn(make) {
+  try {
+    return make();
+  } catch (error) {
+    console.error(error);
+    return null;
   }
 }
 

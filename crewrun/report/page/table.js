@@ -8,6 +8,8 @@ const PREVIEW = 300;
 // As in the style sheet: between columns, and beside the first and the last.
 const GAP_PX = 14;
 const EDGE_PX = 12;
+// The heads and the frame.
+const HEAD_PX = 37;
 const NARROW = "(max-width: 640px)";
 
 /** @typedef {{key: string, title: string, px: number, share: number, number: boolean, text?: "input"|"output"}} Shown
@@ -116,7 +118,7 @@ export class Table {
     this.scroller.style.setProperty("--row-px", `${this.rowPx}px`);
     this.bodyPx = Math.min(this.wholePx, MOST_PX);
     this.body.style.height = `${this.bodyPx}px`;
-    this.scroller.style.setProperty("--grid-height", `${this.wholePx + 44}px`);
+    this.scroller.style.setProperty("--grid-height", `${this.wholePx + HEAD_PX}px`);
     this.goTo(this.top);
   }
 
@@ -191,7 +193,7 @@ export class Table {
     const text = this.texts.of(isError ? "error" : column.text, row);
     element.stale = element.stale || (text === null && this.texts.readCount < this.rows.count);
     cell.classList.toggle("is-error", isError);
-    put(cell, (text ?? "").slice(0, PREVIEW).replace(/\s+/g, " "));
+    put(cell, preview(text ?? ""));
   }
 
   /** Texts have come: fill what was drawn without them. */
@@ -230,6 +232,13 @@ export class Table {
   }
 }
 
+/** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
+function preview(text) {
+  const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
+  if (!line.startsWith('{"')) return line;
+  return line.replace(/"([^"\\]{1,60})":/g, "$1: ").replace(/\\[nrt]/g, " ").replace(/[{}"]/g, "").replace(/,(?=\S)/g, ", ");
+}
+
 function cssName(text) {
   return plain(text).replace(/[^\w-]/g, "-");
 }
@@ -242,7 +251,7 @@ export function usualColumns(rows) {
   const scores = [...rows.columns.keys()].filter((key) => key.startsWith("score."));
   const text = (key, title) => ({ key, title, px: outputs.length > 4 ? 140 : 190, share: 3, number: false, text: key });
   return [
-    column("id", 104, 0.8),
+    column("id", 122, 0.7),
     column("status", 76),
     ...(rows.has("change") ? [column("change", 76)] : []),
     text("input", "Input"),

@@ -25,6 +25,26 @@ from crewrun.tables.writing.columns import decoded
 
 
 @dataclass(frozen=True, slots=True)
+class RowScore:
+    """The scores of one row by name, with true as 1. `digest` tells what was judged, of which `field` of the output."""
+
+    scores: Mapping[str, float]
+    digest: str
+    field: FieldPath | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "RowScore":
+        """From a line of scores."""
+        own = record["input"]
+        field = field_of_output(own[FIELD]) if isinstance(own.get(FIELD), str) else None
+        return cls(numbers_in(record["output"]), str(own.get(DIGEST)), field)
+
+    def is_of(self, result: Mapping[str, Any]) -> bool:
+        """Whether the output and the input of `result` are those that were judged."""
+        return result.get("status") == "ok" and self.digest == digest_of(result, self.field)
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreSet:
     """The scores in one file. `label` is its `--name`, else the function's name or `judge`; `by` is what judged, None
     where the file has no run folder.
@@ -37,16 +57,21 @@ class ScoreSet:
     def figures(self) -> list[ScoreFigures]:
         """Mean, interval, distribution and worst rows of each score."""
         collector = ScoreCollector()
-        with self.path.open("rb") as file:
-            for line in file:
-                record = _record(line)
-                if record is not None:
-                    collector.add(record["id"], record["output"])
+        for record in self._records():
+            collector.add(record["id"], record["output"])
         return collector.figures()
+
+    def rows(self) -> Iterator[tuple[str, RowScore]]:
+        """The id of each row that has scores, with them."""
+        return ((record["id"], RowScore.of(record)) for record in self._records())
 
     def column(self, name: str) -> str:
         """What a column with the score `name` is called: the label, or `LABEL.NAME` of several."""
         return self.label if name == ONLY else f"{self.label}.{name}"
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        with self.path.open("rb") as file:
+            yield from filter(None, map(_record, file))
 
 
 class OpenScores:
@@ -64,27 +89,17 @@ class OpenScores:
                 self._sizes.append(len(line))
             start += len(line)
         self._by_key = Positions(self._keys, len(self._keys))
-        self._paths: dict[str, FieldPath | None] = {}
 
     def of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The scores of a result by their names, and possibly a `reason`; None without any, and when the output or the
         input is another one now than what was judged.
         """
         number = self._by_key.find(row_key(str(record.get("id"))))
-        if number is None or record.get("status") != "ok":
+        if number is None:
             return None
         line = _record(os.pread(self._file.fileno(), self._sizes[number], self._starts[number]))
-        if line is None or line["input"].get(DIGEST) != digest_of(record, self._path(line["input"].get(FIELD))):
-            return None
-        output: Mapping[str, Any] = line["output"]
+        output: Mapping[str, Any] | None = line["output"] if line and RowScore.of(line).is_of(record) else None
         return output
-
-    def _path(self, field: Any) -> FieldPath | None:
-        if not isinstance(field, str):
-            return None
-        if field not in self._paths:
-            self._paths[field] = field_of_output(field)
-        return self._paths[field]
 
 
 @contextmanager

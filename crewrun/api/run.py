@@ -18,8 +18,12 @@ from crewrun.notebook.card import Card, Grid
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import line, quoted, short_repr
 from crewrun.row import as_json
+from crewrun.runs.folder import RunFolder
+from crewrun.runs.lock import is_held
 from crewrun.wording import duration, money
 
+# In the folder named after a crew.
+RESULTS_NAME = "results.jsonl"
 _SHOWN_ROWS = 5
 _MOST_CHARS = 60
 
@@ -44,13 +48,16 @@ class Run(Displayed):
 
     @classmethod
     def open(cls, run: str | os.PathLike[str]) -> "Run":
-        """An earlier run, or one that is going: its results file, its run folder, or results without a run folder.
+        """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
+        after a crew, or results without a run folder.
 
         Raises UsageError when there is none, and JournalDamaged.
         """
         from crewrun.batch.stored_summary import summary_of, summary_of_results
 
         name = os.fspath(run)
+        if (inside := Path(name, RESULTS_NAME)).is_file() and not RunFolder(Path(name)).is_used:
+            name = str(inside)
         if (file := find_results_file(name)) is not None:
             with _opened(name) as results:
                 return cls(file.absolute(), None, summary_of_results(results.records()))
@@ -78,9 +85,6 @@ class Run(Displayed):
     @property
     def is_going(self) -> bool:
         """Whether a process is working on the run now."""
-        from crewrun.runs.folder import RunFolder
-        from crewrun.runs.lock import is_held
-
         return self.path is not None and is_held(RunFolder(self.path).lock)
 
     @property

@@ -180,6 +180,10 @@ class EndpointRefused(RunStopped):
         self.refusal = refusal
 
 
+# What to do about a spent budget, where a command has it.
+BUDGET_OF_A_COMMAND = "the same command with a larger --budget goes on"
+
+
 class BudgetExhausted(RunStopped):
     """The rest of the run's budget may not cover the next call. Unfinished rows stay pending.
 
@@ -192,13 +196,20 @@ class BudgetExhausted(RunStopped):
     exit_code = 5
 
     def __init__(
-        self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, owed_usd: float = 0.0
+        self,
+        spent_usd: float,
+        limit_usd: float,
+        needed_usd: float,
+        *,
+        is_bound: bool,
+        owed_usd: float = 0.0,
+        remedy: str = BUDGET_OF_A_COMMAND,
     ) -> None:
         advice = "" if is_bound else " (an estimate, since max_tokens is not set; setting it in the llm lowers this)"
         owed = f", up to ${owed_usd:.6g} of it on calls whose bill is not known," if owed_usd else ""
         super().__init__(
             f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{owed} and the next call may cost "
-            f"${needed_usd:.6g}{advice}; the same command with a larger --budget goes on"
+            f"${needed_usd:.6g}{advice}; {remedy}"
         )
         self.spent_usd = spent_usd
         self.limit_usd = limit_usd

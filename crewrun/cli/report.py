@@ -1,15 +1,17 @@
 """`crewrun report`: everything that a run did, on a page for the browser."""
 
 import os
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
+    from crewrun.batch.invocation import BatchRequest
     from crewrun.batch.rebuilt_prompts import RunCrew
     from crewrun.batch.run_results import RunResults
+    from crewrun.batch.summary import Report
     from crewrun.inspect.view import View
     from crewrun.report.contents import Contents
 
@@ -18,6 +20,9 @@ def report(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     output: str | None = typer.Option(
         None, "--output", "-o", metavar="FILE", help="The page; - is stdout. [default: the name of the results, .html]"
+    ),
+    other: str | None = typer.Option(
+        None, "--with", metavar="OTHER", help="The run before: show what changed since then, as `compare OTHER RUN`."
     ),
 ) -> None:
     """Write what a run did as an HTML page: figures, time line, failures, and all rows with their calls and prompts.
@@ -37,19 +42,36 @@ def report(
     stdout_fd = claim_stdout()
     if find_results_file(run) is not None:
         page = _Page.at(output, run, None, stdout_fd)
-        page.write(open_file_results(run, ordered=True), RunCrew(None))
+        page.write(open_file_results(run, ordered=True), RunCrew(None), other)
         return
     with open_run(run) as view:
         page = _Page.at(output, run, view, stdout_fd)
-        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest))
+        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest), other)
 
 
-def write_report(view: "View", crew: "RunCrew", path: str, *, quiet: bool) -> None:
-    """Write the report of a run that has just ended to `path`, which was checked before. Raises as the command does."""
+def write_own_report(report: "Report", request: "BatchRequest") -> bool:
+    """Write the page that --report names for a run that has ended, in a loop of its own.
+
+    False when it cannot be written, which is said: the run is what it is without its page.
+    """
+    from crewrun.batch.rebuilt_prompts import RunCrew
     from crewrun.batch.run_results import open_view_results
+    from crewrun.errors import CrewrunError
+    from crewrun.inspect.view import open_run
+    from crewrun.terminal import say
 
-    page = _Page(path, Path(os.path.realpath(path)))
-    page.write(open_view_results(view, ordered=True), crew, quiet=quiet)
+    settings = request.settings
+    if report.folder is None or settings.report is None:
+        return False
+    page = _Page(settings.report, Path(os.path.realpath(settings.report)))
+    try:
+        with open_run(report.folder) as view:
+            opening = open_view_results(view, ordered=True)
+            page.write(opening, RunCrew(request.definition), quiet=settings.quiet)
+    except CrewrunError as wrong:
+        say(f"warning: --report {settings.report}: {wrong}")
+        return False
+    return True
 
 
 class _Page(NamedTuple):
@@ -71,13 +93,18 @@ class _Page(NamedTuple):
         return cls(name, check_page_path("-o", name, view.folder.path if view is not None else None))
 
     def write(
-        self, opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", *, quiet: bool = False
+        self,
+        opening: "AbstractAsyncContextManager[RunResults]",
+        crew: "RunCrew",
+        other: str | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """Write the page, and say unless `quiet` what it lacks and where it is."""
+        """Write the page, and say unless `quiet` what it lacks and where it is. `other` names the run before."""
         from crewrun.cli.setup import run_loop
         from crewrun.terminal import say
 
-        notes = run_loop(_write, opening, crew, self.to)
+        notes = run_loop(_write, opening, crew, self.to, other)
         if quiet:
             return
         for note in notes:
@@ -86,13 +113,19 @@ class _Page(NamedTuple):
             say(f"wrote {self.name}")
 
 
-async def _write(opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", to: "Path | int") -> list[str]:
+async def _write(
+    opening: "AbstractAsyncContextManager[RunResults]", crew: "RunCrew", to: "Path | int", other: str | None
+) -> list[str]:
     """Write the page to a file or a descriptor. Returns what has to be said about it."""
+    from crewrun.batch.run_results import open_results
     from crewrun.report.contents import gather
 
-    async with opening as results, gather(results, crew) as contents:
+    async with AsyncExitStack() as stack:
+        results = await stack.enter_async_context(opening)
+        before = await stack.enter_async_context(open_results(other)) if other is not None else None
+        contents = await stack.enter_async_context(gather(results, crew, before))
         _put(contents, to)
-        notes = [*contents.head["notes"]]
+        notes = [*contents.head["notes"], *(before.notes if before is not None else ())]
         if results.is_going:
             notes.append("a process is working on this run: the page is a snapshot")
         return notes

@@ -1,12 +1,17 @@
 """`crewrun report`: what the page has of a run, read back from the page that the command wrote."""
 
 import json
+import shutil
 import stat
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 from support.report_page import parse_report, read_report
+from support.scripted_provider import Fickle, Reply
 from support.workspace import Place
+
+from crewrun.report.packs import plain
 
 pytestmark = pytest.mark.xdist_group("report")
 
@@ -244,3 +249,167 @@ def test_fields_of_structured_outputs(place: Place) -> None:
     assert (fields["output.big"]["kind"], fields["output.note"]["kind"]) == ("bool", "text")
     assert page.columns["output.total"] == [4, 8, 6]
     assert page.columns["output.city"] == ["Oslo", "Oslo", None]
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]><img src=x onerror=alert(1)>",
+    "\ud800 half a character \udfff",
+    "\u202eright to left\u202c and \x00\x07\x1b[31m",
+    "' onclick='alert(1)' \"",
+    "javascript:alert(1)//",
+]
+
+
+def test_hostile_outputs_are_data_and_no_markup(place: Place) -> None:
+    """In ids, inputs, names of fields, outputs and errors; the page has the elements of one with harmless rows."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (record,) = records(place)
+    error = {"category": "tool", "type": "X", "task": "t", "http_status": None, "retryable": False, "attempts": 1}
+
+    def write(name: str, texts: list[str]) -> None:
+        ok = [{**record, "id": f"{i} {t}", "index": i, "input": {t: t}, "output": {t: t}} for i, t in enumerate(texts)]
+        failed = [
+            {**one, "id": f"x{one['id']}", "status": "failed", "output": None, "error": {**error, "message": one["id"]}}
+            for one in ok
+        ]
+        lines = [json.dumps(line, ensure_ascii=True) for line in (*ok, *failed)]
+        (place.folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+    write("hostile.jsonl", HOSTILE)
+    write("harmless.jsonl", ["text"] * len(HOSTILE))
+    place.crewrun("report", "hostile.jsonl")
+    place.crewrun("report", "harmless.jsonl")
+    page = read_report(place.folder / "hostile.html")
+    shown = [plain(text) for text in HOSTILE]
+    assert page.elements == read_report(place.folder / "harmless.html").elements
+    assert sorted(page.columns["id"]) == sorted(f"{x}{i} {text}" for x in ("", "x") for i, text in enumerate(shown))
+    assert sorted(page.texts("output")) == sorted([*[""] * len(shown), *shown])
+    assert {
+        detail["record"]["output"] and next(iter(detail["record"]["output"])) for detail in page.details.values()
+    } == {
+        None,
+        *shown,
+    }
+
+
+def test_an_output_of_ten_megabytes(place: Place) -> None:
+    """The page has its beginning, and says that there is more."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (record,) = records(place)
+    (place.folder / "long.jsonl").write_text(json.dumps({**record, "output": "long " * 2_000_000}) + "\n")
+    place.crewrun("report", "long.jsonl")
+    page = read_report(place.folder / "long.html")
+    assert page.details[0]["record"]["output"].endswith("… (9,800,000 more characters are not on this page)")
+    assert page.texts("output")[0].startswith("long long ")
+    assert page.packs["texts-0"]["cut"] == [0]
+
+
+def test_a_run_that_is_going_is_a_snapshot(place: Place) -> None:
+    """Its unfinished rows are there too; when it was killed it has died."""
+    with Fickle(lambda asked: Reply(hangs="hang" in asked.prompt)) as fickle:
+        place.rows({"topic": "one"}, {"topic": "hang"}, {"topic": "hang later"})
+        env = {**place.env, "OPENAI_BASE_URL": fickle.base_url}
+        going = place.forks.start("batch", "in.jsonl", "-j", "2", "--progress", "json", cwd=place.folder, env=env)
+        for line in going.stderr:
+            if json.loads(line)["ok"] == 1:
+                break
+        place.crewrun("report", "in.results.jsonl")
+        going.kill()
+        going.wait()
+        going.close()
+    said = place.stderr.splitlines()
+    page = read_report(place.folder / "in.results.html")
+    assert said == ["crewrun: a process is working on this run: the page is a snapshot", "wrote in.results.html"]
+    assert (page.head["snapshot"], page.head["state"]) == (True, "running")
+    assert page.columns["status"] == ["ok", "unfinished", "unfinished"]
+    assert page.columns["line"] == [1, 2, 3]
+    place.crewrun("report", "in.results.jsonl")
+    assert place.stderr == "wrote in.results.html\n"
+    head = read_report(place.folder / "in.results.html").head
+    assert (head["snapshot"], head["state"]) == (False, "died")
+    assert head["next_command"] is not None
+
+
+def test_rate_limits_and_retries_are_on_the_time_line(place: Place) -> None:
+    """By the log: a 429 is a rate limit, other attempts that failed are retries."""
+    place.rows({"topic": "FAIL-ONCE-429"}, {"topic": "FAIL-ONCE-503"}, {"topic": "three"})
+    place.batch()
+    place.crewrun("report", "in.results.jsonl")
+    timeline = read_report(place.folder / "in.results.html").head["timeline"]
+    sums = {name: sum(timeline["series"][name]) for name in ("rows", "failed", "rate_limited", "retries")}
+    assert sums == {"rows": 3, "failed": 0, "rate_limited": 1, "retries": 1}
+    assert [mark["kind"] for mark in timeline["marks"]] == ["session", "end"]
+
+
+def test_tools_of_rows_and_their_failures(place: Place) -> None:
+    """Which tools a row called, also one that failed."""
+    (place.folder / "tools.py").write_text(
+        "from crewrun.tools import tool\n\n\n@tool\ndef look_up(text: str) -> str:\n    '''Look it up.'''\n"
+        "    raise ValueError('no such text')\n"
+    )
+    crew = (place.folder / "crew.yaml").read_text().replace("years.", "years.\n    tools: [tools:look_up]")
+    (place.folder / "crew.yaml").write_text(crew)
+    place.rows({"topic": "one CALL-look_up"}, {"topic": "two CALL-NONE"})
+    place.batch()
+    place.crewrun("report", "in.results.jsonl")
+    page = read_report(place.folder / "in.results.html")
+    assert page.columns["tools"] == [["look_up"], []]
+    (failed,) = page.head["tool_failures"]
+    assert (failed["tool"], failed["count"], failed["task"]) == ("look_up", 1, "draft")
+    assert [call["kind"] for call in page.details[0]["calls"]] == ["answer", "tool_failure", "answer"]
+
+
+def test_a_run_folder_of_an_older_version(place: Place) -> None:
+    """Named by its results; what it lacks is not known."""
+    shutil.copytree(ROOT / "tests" / "data" / "runs_of_2a01590", place.folder / "old")
+    place.crewrun("report", "old/in.results.jsonl", "-o", "old.html")
+    page = read_report(place.folder / "old.html")
+    place.crewrun("export", "old/in.results.jsonl")
+    exported = [json.loads(line) for line in place.stdout.splitlines()]
+    assert sorted(page.columns["id"]) == sorted(record["id"] for record in exported)
+    assert {call["kind"] for detail in page.details.values() for call in detail["calls"]} >= {"answer"}
+
+
+def test_a_flow_has_the_figures_of_its_methods(place: Place) -> None:
+    """The calls of the crews that a method starts are on its box."""
+    (place.folder / "flow.py").write_text(
+        "from crewrun import Agent, Crew, Task\nfrom crewrun.flow import Flow, start\n\n\nclass One(Flow):\n"
+        "    @start()\n    async def ask(self):\n        a = Agent(role='R', goal='g', backstory='b')\n"
+        "        task = Task(name='find', description='Find ' + self.state['topic'], expected_output='x', agent=a)\n"
+        "        return (await Crew(agents=[a], tasks=[task]).akickoff()).raw\n"
+    )
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("--crew", "flow.py:One", "-m", "offline")
+    place.crewrun("report", "in.results.jsonl")
+    page = (place.folder / "in.results.html").read_text()
+    head = read_report(place.folder / "in.results.html").head
+    assert [task["name"] for task in head["by_task"]] == ["ask/find"]
+    assert "2 calls · $0.00" in page.partition("</svg>")[0]
+
+
+def test_a_shard_has_its_own_rows(place: Place) -> None:
+    """Rows of other shards are not unfinished."""
+    place.rows(*({"topic": f"t{i}"} for i in range(12)))
+    place.batch("--shard", "1/3")
+    place.crewrun("report", "in.shard-1-of-3.results.jsonl", "-o", "shard.html")
+    page = read_report(place.folder / "shard.html")
+    assert page.head["totals"]["rows"]["unfinished"] == 0
+    assert 0 < len(page.rows) < 12
+
+
+def test_a_page_that_cannot_be_written_is_a_failure_of_its_own(place: Place) -> None:
+    """The results are there; the exit code says that something is missing."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    (place.folder / "closed").mkdir()
+    hook = "import os\n\n\ndef close(inputs):\n    os.rename('closed', 'gone')\n    return inputs\n"
+    (place.folder / "hook.py").write_text(hook)
+    text = (place.folder / "crew.yaml").read_text()
+    (place.folder / "crew.yaml").write_text(f"{text}\nbefore_kickoff: [hook:close]\n")
+    place.rows({"topic": "one"})
+    place.batch("--report", "closed/page.html", code=1)
+    assert "warning: --report closed/page.html: the page cannot be written: No such file or directory" in place.stderr
+    assert place.done() == ["one"]

@@ -140,7 +140,7 @@ async def _restored(view: View, spool: Spool, file: BinaryIO) -> RunResults:
     if view.manifest.input_file is None:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
         raise UsageError(
-            f"{view.folder.path}: {gone} and its rows came through a pipe, so the results cannot be restored"
+            f"{view.folder.path}: {gone} and its rows {view.manifest.source_of_rows}, so the results cannot be restored"
         )
     try:
         await visit_rows(view.manifest, spool.add)

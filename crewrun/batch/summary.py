@@ -29,6 +29,7 @@ class Report:
 
     `backup` is where --fresh moved the previous run; `lost` results were not in the journal, and `gone` rows are no
     longer in the input; `notes` are printed too. With `can_retry` the run's input can be read again by `crewrun retry`.
+    `page` is the file that --report names.
     """
 
     summary: dict[str, Any]
@@ -39,6 +40,7 @@ class Report:
     lost: int = 0
     gone: int = 0
     notes: list[str] = field(default_factory=list)
+    page: str | None = None
     can_retry: bool = True
 
     @property

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.batch.run_results import RunResults
     from crewrun.batch.sink import StreamSink
-    from crewrun.compare.comparison import Comparison, Sampling
+    from crewrun.compare.comparison import Sampling
     from crewrun.compare.conditions import Check, Condition
-    from crewrun.compare.side import Side
+    from crewrun.compare.runs import ComparedRuns
 
 
 def compare(
@@ -54,48 +53,30 @@ async def _compare(
 ) -> "list[Check]":
     """Compare the runs and print the result. Returns the conditions with their values."""
     from crewrun.batch.run_results import open_results
-    from crewrun.cli.compare_report import lines_of, value_in_words
+    from crewrun.cli.compare_report import lines_of
     from crewrun.cli.spans import print_lines
-    from crewrun.compare.comparison import compare
-    from crewrun.compare.side import refuse_same, refuse_unjoined, side_of
+    from crewrun.compare.runs import compare_runs
     from crewrun.terminal import say
 
     async with open_results(a) as old, open_results(b) as new:
-        refuse_same(old, new)
-        notes = _notes(old, new)
-        comparison = compare(old.lines, new.lines, sampling)
-        refuse_unjoined(comparison.rows, old, new)
-        sides = side_of(old, comparison.models_a), side_of(new, comparison.models_b)
-        checks = [condition.check(comparison) for condition in conditions]
-        if as_json:
-            text = json.dumps(_to_json(comparison, sides, checks, notes), indent=2)
-            await stdout.write([f"{text}\n".encode()])
-        else:
-            await print_lines(stdout, lines_of(comparison, sides, checks))
-    for check in checks if as_json else ():
-        if check.holds:
-            say(f"crewrun: --fail-if {check.condition.text!r} holds: it is {value_in_words(check)}")
+        runs = compare_runs(old, new, sampling)
+        for note in runs.notes:
+            say(f"crewrun: {note}")
+        checks = [condition.check(runs.comparison) for condition in conditions]
+    if as_json:
+        await _print_json(stdout, runs, checks)
+    else:
+        await print_lines(stdout, lines_of(runs, checks))
     return checks
 
 
-def _notes(*runs: "RunResults") -> list[str]:
-    """Print what is incomplete in the runs, and return it."""
-    from crewrun.inspect.view import nearby
+async def _print_json(stdout: "StreamSink", runs: "ComparedRuns", checks: "Sequence[Check]") -> None:
+    """Print the comparison for programs, and for people which conditions hold."""
+    from crewrun.cli.compare_report import value_in_words
     from crewrun.terminal import say
 
-    notes = [f"{nearby(run.name)}: is still running; these are its results so far" for run in runs if run.is_going]
-    notes += [note for run in runs for note in run.notes]
-    for note in notes:
-        say(f"crewrun: {note}")
-    return notes
-
-
-def _to_json(
-    comparison: "Comparison", sides: "Sequence[Side]", checks: "Sequence[Check]", notes: list[str]
-) -> dict[str, Any]:
-    """The comparison for programs."""
-    from crewrun.compare.comparison import SCHEMA
-
-    a, b = (side.to_json() for side in sides)
-    conditions = [check.to_json() for check in checks]
-    return {"schema": SCHEMA, "a": a, "b": b, **comparison.to_json(), "conditions": conditions, "notes": notes}
+    text = json.dumps(runs.to_json() | {"conditions": [check.to_json() for check in checks]}, indent=2)
+    await stdout.write([f"{text}\n".encode()])
+    for check in checks:
+        if check.holds:
+            say(f"crewrun: --fail-if {check.condition.text!r} holds: it is {value_in_words(check)}")

@@ -11,19 +11,21 @@ from crewrun.compare.comparison import Comparison
 from crewrun.compare.conditions import Check
 from crewrun.compare.examples import Difference, Example
 from crewrun.compare.row_changes import JOINED, RowChange
-from crewrun.compare.side import Side
+from crewrun.compare.runs import ComparedRuns, Side
 
 _STYLES: Final[dict[RowChange, str]] = {"fixed": "green", "broken": "bold red", "changed": "yellow"}
 _SIGN_STYLES: Final = {"-": REMOVED, "+": ADDED, "=": ""}
 _VALUE_CHARS: Final = 200
-_INPUT_CHARS: Final = 100
+_SHORT_CHARS: Final = 40  # two values that stand on one line
+_INPUT_CHARS: Final = 55
 _TEXT_CHARS: Final = 1500  # of a word diff
 
 
-def lines_of(comparison: Comparison, sides: Sequence[Side], checks: Sequence[Check]) -> Iterator[SpanLine]:
+def lines_of(runs: ComparedRuns, checks: Sequence[Check]) -> Iterator[SpanLine]:
     """The lines of the report."""
-    for mark, side in zip("AB", sides, strict=True):
-        yield _side_line(mark, side)
+    comparison = runs.comparison
+    yield _side_line("A", runs.a)
+    yield _side_line("B", runs.b)
     yield line("")
     yield from _count_lines(comparison)
     yield from metric_lines(comparison.metrics)
@@ -95,7 +97,9 @@ def _difference_lines(example: Example) -> Iterator[SpanLine]:
 
 def _spans(difference: Difference) -> list[Span]:
     """A difference: the words of a text, or the two values."""
-    if difference.segments:
+    segments = difference.segments
+    is_short = all(len(text) <= _SHORT_CHARS and "\n" not in text for _, text in segments)
+    if segments and not ([sign for sign, _ in segments] == ["-", "+"] and is_short):
         return _words(difference)
     values = [
         Span(shortened(_in_words(difference.values[side]), _VALUE_CHARS), style) if side in difference.values else None
@@ -129,8 +133,8 @@ def _broken(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def value_in_words(check: Check) -> str:
-    """The value of a condition: `7.2%`, `12`."""
-    number = f"{check.value:.6g}"
+    """The value of a condition: `7.25%`, `12`."""
+    number = f"{check.value:.4g}"
     return f"{number}%" if check.condition.is_percent else number
 
 

@@ -17,7 +17,7 @@ from crewrun.terminal import visible
 if TYPE_CHECKING:
     from crewrun.batch.sink import StreamSink
 
-REMOVED: Final = "red"
+REMOVED: Final = "strike red"
 ADDED: Final = "green"
 _MARKS: Final = {REMOVED: ("[-", "-]"), ADDED: ("{+", "+}")}
 

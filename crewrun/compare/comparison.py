@@ -21,8 +21,6 @@ from crewrun.inspect.export import Lines
 from crewrun.tables.writing.column_names import Record
 from crewrun.tables.writing.columns import decoded
 
-SCHEMA: Final = "crewrun.compare/1"
-
 # The changes that have examples, in the order in which people want to see them.
 _SHOWN: Final[tuple[RowChange, ...]] = ("broken", "changed", "fixed")
 
@@ -50,21 +48,12 @@ class Comparison:
     models_a: Collection[str]
     models_b: Collection[str]
 
-    def change_of(self, row_id: str) -> RowChange:
-        """What became of a row of either run."""
-        return self.join.change_of(row_id)
-
-    def other_record(self, row_id: str) -> Record | None:
-        """The result of a row in B, None when B does not have it. B has to be open."""
-        number = self.join.find(row_id)
-        return None if number is None else self.join.record(number)
-
     def metric(self, name: str) -> Metric | None:
         """The metric of this name, None without one."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def to_json(self) -> dict[str, Any]:
-        """As `compare --json` prints it, without what only the command has: the runs' names, the conditions."""
+        """As `compare --json` prints it, without the names of the runs."""
         return {
             "rows": self.rows.to_json(),
             "shares": {name: round(self.rows.share(name), 6) for name in JOINED},

@@ -10,7 +10,7 @@ from math import inf
 from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from crewrun.compare.metrics import NAMES, Metric
+from crewrun.compare.metrics import NAMES, SCORE, Metric
 from crewrun.compare.row_changes import COUNTS
 from crewrun.errors import UsageError, nearest, suggest
 
@@ -55,7 +55,8 @@ class Condition:
         field = comparison.fields.find(self.name)
         if field is None:
             names = [*comparison.fields.names(), *(metric.name for metric in comparison.metrics)]
-            raise UsageError(f"--fail-if {self.text!r}: no row has {self.name!r}{suggest(self.name, names)}")
+            hint = "; `crewrun score` makes scores of a run" if self.name.startswith(SCORE) else ""
+            raise UsageError(f"--fail-if {self.text!r}: no row has {self.name!r}{suggest(self.name, names)}{hint}")
         return 100 * field.equal / field.rows
 
     def _of_metric(self, metric: Metric) -> float:
@@ -115,7 +116,7 @@ def parse_condition(text: str) -> Condition:
 def _split(name: str) -> tuple[str, Part]:
     """`cost.low` as `cost` and `low`; the names of fields may end so too."""
     stem, _, end = name.rpartition(".")
-    if end in _PARTS and (stem in NAMES or stem.startswith("score.")):
+    if end in _PARTS and (stem in NAMES or stem.startswith(SCORE)):
         return stem, _PARTS[end]
     return name, "mean"
 
@@ -126,7 +127,7 @@ def _check_name(condition: Condition, name: str) -> None:
     is_field = stem == "output" or stem.startswith("output.")
     if not name:
         raise _refused(condition.text, 0, "there is nothing to compare")
-    if not (stem in COUNTS or stem in NAMES or is_field or stem.startswith("score.")):
+    if not (stem in COUNTS or stem in NAMES or is_field or stem.startswith(SCORE)):
         names = [*COUNTS, *NAMES, "output"]
         hint = "" if nearest(name, names) else f"; there are {', '.join(names)}, output.FIELD and score.NAME"
         raise _refused(condition.text, 0, f"{name!r} is not known{suggest(name, names)}{hint}")

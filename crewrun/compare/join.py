@@ -2,6 +2,7 @@
 
 import re
 from array import array
+from collections.abc import Iterator
 from typing import Final
 
 from crewrun.compare.row_changes import RowChange
@@ -26,6 +27,9 @@ class RowJoin:
         self._positions = Positions(self._keys, len(self._keys))
         self._changes = bytearray(len(self._keys))
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def find(self, row_id: str) -> int | None:
         """The number of a row's line, None when B does not have the row."""
         return self._positions.find(row_key(row_id))
@@ -39,10 +43,9 @@ class RowJoin:
         """Note what became of the row in a line."""
         self._changes[number] = _CODE_OF[change]
 
-    def change_of(self, row_id: str) -> RowChange:
-        """What became of a row, after all rows of A were noted."""
-        number = self.find(row_id)
-        return "only_a" if number is None else _CODES[self._changes[number]]
+    def changes(self) -> Iterator[RowChange]:
+        """What became of each row of B in the order of its lines, after all rows of A were noted."""
+        return (_CODES[code] for code in self._changes)
 
     def count_only_b(self) -> int:
         """How many rows A does not have, after all of its rows were noted."""

@@ -38,6 +38,7 @@ _OF_ROWS: Final[Sequence[tuple[str, Unit, Callable[[Record], Any]]]] = (
     ("completion_tokens", "tokens", _usage("completion_tokens")),
     ("time", "s", _time),
 )
+SCORE: Final = "score."  # what the names of scores begin with
 NAMES: Final = tuple(name for name, _, _ in _OF_ROWS)
 
 

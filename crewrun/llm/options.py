@@ -1,8 +1,11 @@
-"""`GatewayOptions`: the options of a run's calls."""
+"""`GatewayOptions`: the options of a run's calls, and the limits of a gateway that is no part of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crewrun.limits.budget import Budget
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.prices.price import Price
 from crewrun.llm.request_identity import Addresses
@@ -15,6 +18,9 @@ class GatewayOptions:
     With `replay_only` nothing is sent: a call that the row's recorder does not have fails with NotRecorded. `prices`,
     by model, override the published ones. `row_budget_usd` is what one row may cost.
     `addresses` are where models count as called in records.
+
+    In a program of one's own, `max_concurrent` is how many calls of each model may be in flight, and `budget_usd` what
+    all calls together may cost. A batch's limiters have limits of their own.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -25,3 +31,18 @@ class GatewayOptions:
     prices: Mapping[str, Price] = field(default_factory=dict)
     row_budget_usd: float | None = None
     addresses: Addresses = None
+    max_concurrent: int | None = None
+    budget_usd: float | None = None
+
+
+def own_limiters(options: GatewayOptions) -> LocalLimiters:
+    """The limiters of a gateway outside any run. Raises ValueError for a limit below 1, or a budget that is none."""
+    if options.max_concurrent is None:
+        limiters = LocalLimiters()
+    elif options.max_concurrent < 1:
+        raise ValueError(f"max_concurrent is {options.max_concurrent}; it must be at least 1, or None for no bound")
+    else:
+        limiters = LocalLimiters(LimiterOptions(max_calls=options.max_concurrent))
+    if options.budget_usd is not None:
+        limiters.budget = Budget(options.budget_usd, remedy="a larger budget_usd allows it")
+    return limiters

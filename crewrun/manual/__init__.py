@@ -21,6 +21,8 @@ TOPICS = (
     "rows",
     "resuming",
     "inspecting",
+    "scores",
+    "report",
     "overnight",
     "money",
     "machines",

@@ -1,6 +1,7 @@
 """`Timeline`: what happened when in a run, from its log: one pass, in memory that does not depend on its length."""
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,7 @@ _SEQ: Final = b'"seq":'
 class Timeline:
     """Counts events in buckets of time; when there are too many, each two become one.
 
-    `prompts` is where the log has prompts, by the numbers of their calls, if --log-prompts wrote any.
+    It remembers where the log has prompts, if --log-prompts wrote any: 16 bytes for each.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class Timeline:
         self._marks: list[dict[str, Any]] = []
         self._answered_ms: int | None = None
         self._refused: str | None = None
-        self.prompts: dict[int, int] = {}
+        self._prompts, self._prompt_places = array("q"), array("q")
 
     def see(self, line: bytes, start: int) -> None:
         """Take a line of the log, which begins at `start`. Torn lines and those of other versions are left out."""
@@ -62,13 +63,17 @@ class Timeline:
             "marks": self._marks,
         }
 
+    def places_of_prompts(self, calls: Collection[int]) -> dict[int, int]:
+        """Where the log has the prompts of these calls, by their numbers."""
+        return {call: place for call, place in zip(self._prompts, self._prompt_places, strict=True) if call in calls}
+
     def _mark(self, at_ms: int, kind: str, text: str) -> None:
         if len(self._marks) < _MOST_MARKS:
             self._marks.append({"at": at_ms, "kind": kind, "text": redact_line(text)})
 
     def _count(self, name: str, at_ms: int, amount: float = 1) -> None:
-        counts = self._counts[name]
         bucket = self._bucket(at_ms)
+        counts = self._counts[name]  # after that, which may have made shorter ones
         if bucket >= len(counts):
             counts.extend([0] * (bucket + 1 - len(counts)))
         counts[bucket] += amount
@@ -130,7 +135,8 @@ class Timeline:
 
     def _on_prompt(self, line: bytes, start: int, _: int) -> None:
         at = line.index(_SEQ) + len(_SEQ)  # in texts of the line, quotes have a backslash
-        self.prompts[int(line[at : line.index(b",", at)])] = start
+        self._prompts.append(int(line[at : line.index(b",", at)]))
+        self._prompt_places.append(start)
 
 
 _TAKERS: Final[dict[bytes, Callable[[Timeline, bytes, int, int], None]]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.report_page import read_report
 from support.terminal import Terminal
 from support.workspace import Place
 
@@ -156,8 +157,8 @@ def test_runs_without_a_common_row(place: Place) -> None:
     place.batch("-o", "b.jsonl", "--id-field", "key")
     place.crewrun("compare", "a.jsonl", "b.jsonl", code=2)
     assert "a.jsonl and b.jsonl have no row in common" in place.stderr
-    assert "In A they are made of all inputs (topic, key), such as " in place.stderr
-    assert "in B they are the field 'key' (--id-field), such as '1'" in place.stderr
+    assert "In a.jsonl they are made of all inputs (topic, key), such as " in place.stderr
+    assert "in b.jsonl they are the field 'key' (--id-field), such as '1'" in place.stderr
 
 
 def test_rows_of_the_same_id_with_other_inputs(place: Place) -> None:
@@ -242,7 +243,7 @@ def test_colours_on_a_terminal(place: Place) -> None:
     write(place.folder / "b.jsonl", result("1", "the sea turns " + "and turns again " * 8))
     with Terminal("compare", "a.jsonl", "b.jsonl", cwd=place.folder, columns=60, rows=40) as terminal:
         assert terminal.end() == 0
-        assert b"\x1b[31mtide" in terminal.written
+        assert b"\x1b[9;31mtide" in terminal.written
         assert b"\x1b[32msea" in terminal.written
         assert "[-" not in "\n".join(terminal.lines)
     with Terminal("compare", "a.jsonl", "b.jsonl", cwd=place.folder, columns=60, env={"NO_COLOR": "1"}) as terminal:
@@ -259,3 +260,52 @@ def test_the_sample(place: Place) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
     place.crewrun("compare", "a.jsonl", "b.jsonl", "--sample", "0")
     assert "drawn at random" not in place.stdout
+
+
+def test_a_report_shows_the_run_before(place: Place) -> None:
+    """What became of each row, and its result in the run before; the comparison is that of the command."""
+    place.crew()
+    place.rows({"topic": "a", "key": "1"}, {"topic": "FAIL-400", "key": "2"}, {"topic": "c", "key": "3"})
+    place.batch("-o", "old.jsonl", "--id-field", "key", "--limit", "2", code=3)
+    place.rows({"topic": "a, please", "key": "1"}, {"topic": "b", "key": "2"}, {"topic": "c", "key": "3"})
+    place.batch("-o", "new.jsonl", "--id-field", "key")
+    place.crewrun("compare", "old.jsonl", "new.jsonl", "--json")
+    compared = json.loads(place.stdout)
+    place.crewrun("report", "new.jsonl", "--with", "old.jsonl")
+    page = read_report(place.folder / "new.html")
+    assert page.columns["change"] == ["changed", "fixed", "only_b"]
+    examples = page.head["comparison"].pop("examples")
+    assert [example.pop("row") for example in examples] == [0, 1]
+    assert examples == compared.pop("examples")
+    del compared["conditions"]
+    assert page.head["comparison"] == compared
+    before = [json.loads(line) for line in (place.folder / "old.jsonl").read_text().splitlines()]
+    others = [detail.get("other") for detail in page.details.values()]
+    assert others == [*sorted(before, key=lambda record: str(record["id"])), None]
+    place.crewrun("report", "new.jsonl", "--with", "new.jsonl", code=2)
+    assert "are the same run" in place.stderr
+
+
+def test_scores_are_compared_where_both_runs_have_them(place: Place) -> None:
+    """By their names, of the outputs as they are now; those of one run alone are named."""
+    (place.folder / "judge.py").write_text(
+        "def words(output):\n    return {'count': len(output.split()), 'is_long': len(output) > 20}\n"
+    )
+    inputs = [{"topic": name} for name in "abcdef"]
+    place.crew(llm="offline")
+    for name, more in (("a", 0), ("b", 2)):
+        records = [
+            result(row["topic"], "word " * (3 + number % 2 + more), input=row) for number, row in enumerate(inputs)
+        ]
+        write(place.folder / f"{name}.jsonl", *records)
+        place.crewrun("score", f"{name}.jsonl", "--by", "judge:words")
+    place.crewrun("score", "a.jsonl", "--by", "judge:words", "--name", "alone")
+    found = compared(place, "--fail-if", "score.words.count>=2", "--fail-if", "score.words.count.low>3", code=3)
+    count, is_long = (found["metrics"][f"score.words.{name}"] for name in ("count", "is_long"))
+    assert (count["rows"], count["a"], count["b"], count["difference"]["mean"]) == (6, 3.5, 5.5, 2.0)
+    assert (is_long["a"], is_long["b"]) == (0.0, 1.0)
+    assert [check["holds"] for check in found["conditions"]] == [True, False]
+    assert "b.jsonl: has no scores 'alone', which the other run has" in place.stderr
+    write(place.folder / "b.jsonl", *(result(row["topic"], "other", input=row) for row in inputs))
+    place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "score.words.count<0", code=2)
+    assert "no row has its score.words.count in both runs" in place.stderr

@@ -155,7 +155,7 @@ def test_the_public_names_are_sorted_and_all_resolve() -> None:
     """`__all__` is what `from crewrun import …` offers."""
     import crewrun
 
-    assert sorted(crewrun.__all__, key=lambda n: (not n.isupper(), n.startswith("_"), n)) == crewrun.__all__
+    assert sorted(crewrun.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n)) == crewrun.__all__
     assert {name: getattr(crewrun, name).__name__ for name in crewrun.__all__ if name != "__version__"} == {
         name: name for name in crewrun.__all__ if name != "__version__"
     }

@@ -1,15 +1,19 @@
-"""The two runs of a comparison: what they are called, and whether they can be compared at all."""
+"""`compare_runs`: two runs that are open, compared; or why they cannot be."""
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from crewrun.batch.run_input import settings_of
 from crewrun.batch.run_results import RunResults
+from crewrun.compare.comparison import Comparison, Sampling, compare
 from crewrun.compare.row_changes import RowCounts
+from crewrun.compare.scores import compare_scores
 from crewrun.errors import UsageError
 from crewrun.inspect.view import nearby
+
+SCHEMA: Final = "crewrun.compare/1"
 
 _MOST_NAMES: Final = 8
 
@@ -28,13 +32,40 @@ class Side:
         return {"run": self.run, "rows": self.rows, "models": list(self.models), "snapshot": self.snapshot}
 
 
-def side_of(results: RunResults, models: Iterable[str]) -> Side:
-    """One side of a comparison; `models` are those of the rows that were joined."""
+@dataclass(frozen=True, slots=True)
+class ComparedRuns:
+    """The comparison of `a` with `b`. `notes` say what is incomplete in them, a sentence each."""
+
+    a: Side
+    b: Side
+    comparison: Comparison
+    notes: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `compare --json` prints it, without conditions."""
+        sides = {"a": self.a.to_json(), "b": self.b.to_json()}
+        return {"schema": SCHEMA, **sides, **self.comparison.to_json(), "notes": list(self.notes)}
+
+
+def compare_runs(a: RunResults, b: RunResults, sampling: Sampling) -> ComparedRuns:
+    """Compare two runs. Raises UsageError when they are the same one or have no row in common."""
+    _refuse_same(a, b)
+    comparison = compare(a.lines, b.lines, sampling)
+    _refuse_unjoined(comparison.rows, a, b)
+    notes = [f"{nearby(run.name)}: is still running; these are its results so far" for run in (a, b) if run.is_going]
+    notes += [note for run in (a, b) for note in run.notes]
+    scores = compare_scores(a, b, sampling.seed)
+    comparison = replace(comparison, metrics=[*comparison.metrics, *scores.metrics])
+    notes += scores.notes
+    return ComparedRuns(_side(a, comparison.models_a), _side(b, comparison.models_b), comparison, notes)
+
+
+def _side(results: RunResults, models: Iterable[str]) -> Side:
     return Side(nearby(results.name), len(results.lines), sorted(models), results.is_going)
 
 
-def refuse_same(a: RunResults, b: RunResults) -> None:
-    """Raise UsageError when both are the same run: a comparison in CI would never fail."""
+def _refuse_same(a: RunResults, b: RunResults) -> None:
+    """A comparison of a run with itself would pass every condition."""
     places = [results.view.folder.path if results.view else results.name for results in (a, b)]
     if os.path.samefile(*places):
         raise UsageError(
@@ -43,15 +74,14 @@ def refuse_same(a: RunResults, b: RunResults) -> None:
         )
 
 
-def refuse_unjoined(rows: RowCounts, a: RunResults, b: RunResults) -> None:
-    """Raise UsageError when no row is in both runs, with what their ids are made of."""
+def _refuse_unjoined(rows: RowCounts, a: RunResults, b: RunResults) -> None:
     for results in (a, b):
         if not len(results.lines):
             raise UsageError(f"{nearby(results.name)}: has no results that could be compared")
     if not rows.joined:
         raise UsageError(
             f"{nearby(a.name)} and {nearby(b.name)} have no row in common; rows are the same if their ids are. "
-            f"In A {_ids(a)}; in B {_ids(b)}. Give both runs the same --id-field"
+            f"In {nearby(a.name)} {_ids(a)}; in {nearby(b.name)} {_ids(b)}. Give both runs the same --id-field"
         )
 
 

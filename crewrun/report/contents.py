@@ -53,7 +53,7 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
             notes += await _see_input(results, rows)
         texts.close()
         timeline = read_timeline(view.folder.log) if view is not None else Timeline()
-        details = RowDetails(results, rows, crew, timeline.prompts, other)
+        details = RowDetails(results, rows, crew, timeline, other)
         columns = pack("rows", rows.table.pieces(_columns(rows, other)))
         room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
         choice, made = await _add_details(details, rows, detail_packs, room, other)

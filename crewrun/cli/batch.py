@@ -116,6 +116,7 @@ def report_end(report: "Report", request: "BatchRequest", notice: "Notice") -> i
     """Report how the run went, on stderr, in the summary, on a page and in a notification. Returns the exit code."""
     from crewrun.batch.summary import write_summary
     from crewrun.cli.final_report import next_command, report_text, say_report
+    from crewrun.cli.report import write_own_report
     from crewrun.cli.resume_command import resume_command
 
     settings = request.settings
@@ -125,26 +126,6 @@ def report_end(report: "Report", request: "BatchRequest", notice: "Notice") -> i
         say_report(report, *commands)
     if settings.summary:
         write_summary(settings.summary, report.summary)
-    has_page = settings.report is None or _write_page(report, request)
+    has_page = settings.report is None or write_own_report(report, request)
     notice.send(report, report_text(report, *commands), next_command(report, *commands))
     return report.exit_code or (0 if has_page else 1)
-
-
-def _write_page(report: "Report", request: "BatchRequest") -> bool:
-    """Write the page that --report names. False when it cannot be written: the run is what it is without it."""
-    from crewrun.batch.rebuilt_prompts import RunCrew
-    from crewrun.cli.report import write_report
-    from crewrun.errors import CrewrunError
-    from crewrun.inspect.view import open_run
-    from crewrun.terminal import say
-
-    settings = request.settings
-    if report.folder is None or settings.report is None:
-        return False
-    try:
-        with open_run(report.folder) as view:
-            write_report(view, RunCrew(request.definition), settings.report, quiet=settings.quiet)
-    except CrewrunError as wrong:
-        say(f"warning: --report {settings.report}: {wrong}")
-        return False
-    return True

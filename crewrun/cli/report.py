@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 if TYPE_CHECKING:
+    from crewrun.batch.invocation import BatchRequest
     from crewrun.batch.rebuilt_prompts import RunCrew
     from crewrun.batch.run_results import RunResults
+    from crewrun.batch.summary import Report
     from crewrun.inspect.view import View
     from crewrun.report.contents import Contents
 
@@ -47,12 +49,29 @@ def report(
         page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest), other)
 
 
-def write_report(view: "View", crew: "RunCrew", path: str, *, quiet: bool) -> None:
-    """Write the report of a run that has just ended to `path`, which was checked before. Raises as the command does."""
-    from crewrun.batch.run_results import open_view_results
+def write_own_report(report: "Report", request: "BatchRequest") -> bool:
+    """Write the page that --report names for a run that has ended, in a loop of its own.
 
-    page = _Page(path, Path(os.path.realpath(path)))
-    page.write(open_view_results(view, ordered=True), crew, quiet=quiet)
+    False when it cannot be written, which is said: the run is what it is without its page.
+    """
+    from crewrun.batch.rebuilt_prompts import RunCrew
+    from crewrun.batch.run_results import open_view_results
+    from crewrun.errors import CrewrunError
+    from crewrun.inspect.view import open_run
+    from crewrun.terminal import say
+
+    settings = request.settings
+    if report.folder is None or settings.report is None:
+        return False
+    page = _Page(settings.report, Path(os.path.realpath(settings.report)))
+    try:
+        with open_run(report.folder) as view:
+            opening = open_view_results(view, ordered=True)
+            page.write(opening, RunCrew(request.definition), quiet=settings.quiet)
+    except CrewrunError as wrong:
+        say(f"warning: --report {settings.report}: {wrong}")
+        return False
+    return True
 
 
 class _Page(NamedTuple):

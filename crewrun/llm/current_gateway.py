@@ -1,4 +1,4 @@
-"""The gateway of the calling code: that of the block that it runs in, else that of the batch in this process."""
+"""The gateway of the calling code: that of the block it is in, else that of the batch or service of this process."""
 
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
@@ -55,10 +55,10 @@ def elsewhere() -> CurrentGateway | None:
     return gateway if gateway is not None and not gateway.is_here and gateway.is_reachable else None
 
 
-def enter(gateway: CurrentGateway, *, is_of_a_run: bool = False) -> Token[CurrentGateway | None]:
-    """Make `gateway` current for the code from here on; if it belongs to a run, for all code of the process."""
+def enter(gateway: CurrentGateway, *, is_of_all: bool = False) -> Token[CurrentGateway | None]:
+    """Make `gateway` current for the code from here on; one that `is_of_all`, a run's, for all code of the process."""
     global _of_the_run  # noqa: PLW0603
-    if is_of_a_run:
+    if is_of_all:
         _of_the_run = gateway
     return _current.set(gateway)
 

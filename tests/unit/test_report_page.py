@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support.browser import Browser, Tab
 from support.report_data import FAILURES, ReportData
-from support.report_pages import in_one_process, matching, needs_browser, ready, shown_ids
+from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, shown_ids
+from support.workspace import RESULTS, Place
 
 from crewrun.report.page import write_page
 from crewrun.report.page.assets import SCRIPTS, imports_of, source
@@ -209,6 +210,52 @@ def test_a_telephone_shows_all_of_it(browser: Browser, small: Path) -> None:
     one.run("location.hash = 'row=row-000010'")
     one.wait("document.querySelector('.two-sides')")
     assert one.run(f"[document.documentElement.scrollWidth, ...{wide}]") == [390]
+    one.close()
+
+
+@needs_browser
+def test_the_reader_chooses_the_columns(tab: Tab) -> None:
+    """All that there are can be shown; the order stays marked."""
+    tab.click("[data-key=cost] button")
+    tab.run("document.querySelector('.column-choice').open = true")
+    for title in ("Input", "Tokens in"):
+        boxes = "[...document.querySelectorAll('.choice')]"
+        tab.run(f"{boxes}.find(e => e.textContent === '{title}').querySelector('input').click()")
+    heads = tab.run("[...document.querySelectorAll('.grid-head > div')].map(e => e.textContent)")
+    assert ("Input" in heads, "Tokens in" in heads, heads[0]) == (False, True, "Row")
+    assert tab.run("document.querySelector('[aria-sort=ascending]').dataset.key") == "cost"
+
+
+@needs_browser
+def test_a_page_that_lost_its_rows_says_so(browser: Browser, tmp_path: Path) -> None:
+    """As when it was cut off while it was copied; what is there is shown."""
+    page = page_of(ReportData(50), tmp_path)
+    text = page.read_text()
+    at = text.index('id="rows">') + 400
+    page.write_text(text[:at])
+    one = browser.open(page)
+    one.wait("document.querySelector('#rows .note')")
+    assert "The rows of this page cannot be read" in one.text("#rows .note")
+    assert one.text("h1") == "places.results.jsonl"
+    one.close()
+
+
+@needs_browser
+def test_the_page_of_a_real_run(browser: Browser, place: Place) -> None:
+    """Its crew as a picture with figures, its failures, its rows with their prompts."""
+    place.crew("Shorten it")
+    place.rows(*({"topic": f"topic {n}"} for n in range(30)))
+    place.batch("-m", "offline?fail=0.2", code=3)
+    place.crewrun("report", RESULTS, "-o", "page.html")
+    one = ready(browser.open(place.folder / "page.html"))
+    assert one.texts("main h2")[:3] == ["Failures", "The crew", "Models and tasks"]
+    assert one.run("document.querySelectorAll('#crew figure .node').length") == 2
+    assert re.search(r"\d+ calls", one.run("document.querySelector('#crew figure svg').textContent"))
+    one.click(".chip.state-ok")
+    one.run("document.querySelector('.grid-body .grid-row').click()")
+    one.wait("document.querySelector('.drawer-body .call')")
+    assert "Your task: " in one.text(".drawer-body")
+    assert (one.problems, one.requests) == ([], [])
     one.close()
 
 

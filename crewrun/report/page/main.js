@@ -4,7 +4,8 @@ import { Details, documentRead, readHead, unpack } from "./packs.js";
 import { Rows } from "./columns.js";
 import { Texts } from "./texts.js";
 import { Query, fromFragment, toFragment } from "./query.js";
-import { Table, usualColumns } from "./table.js";
+import { allColumns, columnChoice, usualColumns } from "./shown_columns.js";
+import { Table } from "./table.js";
 import { Filters } from "./filters.js";
 import { Drawer } from "./drawer.js";
 import { detail } from "./detail.js";
@@ -49,8 +50,20 @@ class Page {
 
   async start() {
     await documentRead();
+    try {
+      await this.readRows();
+    } catch (error) {
+      const why = window.DecompressionStream ? `The rows of this page cannot be read: ${error}` : "This browser is too old to read the rows of this page.";
+      this.rowsPlace.replaceChildren(h("p", { class: "note", text: why }));
+      throw error;
+    }
+    await this.texts.read((read) => this.textsRead(read));
+    this.state.ready = "all";
+  }
+
+  async readRows() {
     const titles = Object.fromEntries((this.head.columns ?? []).map((one) => [one.key, one.title ?? one.key]));
-    const pack = (await unpack("rows")) ?? { count: 0, columns: { id: [] } };
+    const pack = (await unpack("rows")) ?? { count: 0, columns: { id: [], status: { values: [], codes: [] } } };
     const rows = new Rows(pack, titles);
     this.texts = new Texts(rows);
     this.query = new Query(rows, this.texts);
@@ -58,13 +71,13 @@ class Page {
     this.buildRows(rows);
     this.haveRows(rows);
     this.state.ready = "rows";
-    await this.texts.read((read) => this.textsRead(read));
-    this.state.ready = "all";
   }
 
   buildRows(rows) {
     this.filters = new Filters(this.query, () => this.update());
-    this.table = new Table(rows, this.texts, usualColumns(rows), { open: (row) => this.drawer.open(row), sort: (key) => this.sort(key) });
+    const columns = allColumns(rows);
+    const usual = usualColumns(columns);
+    this.table = new Table(rows, this.texts, usual, { open: (row) => this.drawer.open(row), sort: (key) => this.sort(key) });
     this.drawer = new Drawer({
       rows,
       fill: async (row) => detail(row, await this.details.of(row), { head: this.head, rows, texts: this.texts }),
@@ -72,6 +85,11 @@ class Page {
       neighbour: (row, step) => this.neighbour(row, step),
       place: (row) => (this.placeOf(row) < 0 ? null : [this.placeOf(row) + 1, this.table.view.length]),
     });
+    const choice = columnChoice(columns, usual, (shown) => {
+      this.table.setColumns(shown);
+      this.table.markOrder(this.query.state.sort, this.query.state.descending);
+    });
+    this.filters.more.after(choice);
     this.rowsPlace.replaceChildren(this.filters.element, this.table.element);
     document.body.append(this.drawer.dialog);
     this.readAddress();

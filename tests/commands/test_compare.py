@@ -1,5 +1,6 @@
 """`crewrun compare`: two runs, joined by the ids of their rows."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from support.report_page import read_report
 from support.terminal import Terminal
-from support.workspace import Place
+from support.workspace import RESULTS, STATE, Place
 
 
 def result(row_id: str, output: Any = None, **more: Any) -> dict[str, Any]:
@@ -183,6 +184,24 @@ def test_a_run_and_itself(place: Place) -> None:
     for other in ("in.results.jsonl", "in.results.jsonl.crewrun", "link.jsonl"):
         place.crewrun("compare", "in.results.jsonl", other, code=2)
         assert "are the same run; name two" in place.stderr
+
+
+def test_a_run_that_is_going_is_a_snapshot(place: Place) -> None:
+    """Which is said, in every form; the line that is being written does not count."""
+    place.crew()
+    place.rows({"topic": "a"}, {"topic": "b"})
+    place.batch("-o", "b.jsonl")
+    place.batch()
+    with (place.folder / STATE / "lock").open("rb+") as lock, place.results.open("ab") as results:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results.write(b'{"schema":"crewrun.result/1","id":"3f')
+        results.flush()
+        place.crewrun("compare", "b.jsonl", RESULTS, "--json")
+        assert place.stderr == f"crewrun: {RESULTS}: is still running; these are its results so far\n"
+        found = json.loads(place.stdout)
+        assert (found["rows"]["same"], found["a"]["snapshot"], found["b"]["snapshot"]) == (2, False, True)
+        place.crewrun("compare", "b.jsonl", RESULTS)
+        assert f"B  {RESULTS}  2 rows · openai/gpt-4.1-mini · still running: the results so far" in place.stdout
 
 
 def test_results_that_went_to_a_stream(place: Place) -> None:

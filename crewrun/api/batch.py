@@ -24,10 +24,9 @@ from crewrun.batch.interruption import Interruption
 from crewrun.batch.invocation import BatchRequest, Invocation
 from crewrun.batch.iterable_input import python_rows
 from crewrun.batch.stop import StopReason
-from crewrun.batch.summary import Report, write_summary
 from crewrun.batch.watchers import Display
-from crewrun.cli.final_report import say_report
-from crewrun.cli.resume_command import resume_command
+from crewrun.cli.batch import report_end
+from crewrun.cli.notify import Notice
 from crewrun.errors import BatchFailed, UsageError
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
@@ -95,21 +94,23 @@ async def arun_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A batch that can begin."""
+    """A batch that can begin. `can_retry` says whether the command could run its rows again: it has them by name."""
 
     request: BatchRequest
     display: Display
     shows_report: bool
+    can_retry: bool
 
     async def run(self, interruption: Interruption) -> Run:
-        """Run it, write its summary and say how it went, as the command does."""
-        with seldom_collected():
-            report = await batch_run.run_batch(self.request, self.display, interruption)
+        """Run it, and say how it went where the command says it: on a terminal, in files, in a notification."""
         settings = self.request.settings
-        if settings.summary:
-            write_summary(settings.summary, report.summary)
-        if self.shows_report:
-            await anyio.to_thread.run_sync(self._say, report)
+        with Notice(settings.notify, self.request.invocation.inputs) as notice:
+            notice.learn(self.request)
+            with seldom_collected():
+                report = await batch_run.run_batch(self.request, self.display, interruption)
+            report = replace(report, can_retry=self.can_retry)
+            shown = replace(self.request, settings=replace(settings, quiet=not self.shows_report))
+            await anyio.to_thread.run_sync(report_end, report, shown, notice)
         return Run._of_report(report)
 
     def checked(self, run: Run, *, check: bool) -> Run:
@@ -121,9 +122,6 @@ class _Job:
         if run.exit_code == 1 or (check and run.exit_code):
             raise BatchFailed(run)
         return run
-
-    def _say(self, report: Report) -> None:
-        say_report(report, resume_command(self.request), resume_command(self.request, replay=False))
 
 
 def _prepared(inputs: Any, crew: Any, output: Any, settings: Mapping[str, Any], function: str) -> _Job:
@@ -146,7 +144,8 @@ def _prepared(inputs: Any, crew: Any, output: Any, settings: Mapping[str, Any], 
         resume_command=" ".join(SAME_CALL) if words == [*SAME_CALL] else None,
     )
     request = BatchRequest(invocation, definition, merged_settings, 1, rows)
-    return _Job(request, display_for(merged_settings), shows_report(merged_settings))
+    can_retry = rows is None and isinstance(crew, str | os.PathLike)
+    return _Job(request, display_for(merged_settings), shows_report(merged_settings), can_retry)
 
 
 def _is_in_loop() -> bool:

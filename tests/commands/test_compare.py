@@ -132,6 +132,16 @@ def test_a_condition_decides_the_exit_code(place: Place, condition: str, code: i
     assert (f"--fail-if '{condition}' holds" in place.stderr) is (code == 3)
 
 
+def test_a_condition_on_an_end_of_the_interval(place: Place) -> None:
+    """Which holds only if the change is more than chance."""
+    write(place.folder / "a.jsonl", *(result(str(number), "x") for number in range(20)))
+    b = [result(str(number), "x", cost_usd=0.001 + 0.0001 * (number % 5 - 1)) for number in range(20)]
+    write(place.folder / "b.jsonl", *b)
+    ends = [f"cost.{end}>{number}" for end in ("low", "high") for number in ("0%", "10%", "20%")]
+    found = compared(place, *(word for end in ends for word in ("--fail-if", end)), code=3)
+    assert [check["holds"] for check in found["conditions"]] == [True, False, False, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
@@ -325,6 +335,9 @@ def test_scores_are_compared_where_both_runs_have_them(place: Place) -> None:
     assert (is_long["a"], is_long["b"]) == (0.0, 1.0)
     assert [check["holds"] for check in found["conditions"]] == [True, False]
     assert "b.jsonl: has no scores 'alone', which the other run has" in place.stderr
+    place.crewrun("score", "b.jsonl", "--by", "judge.py:words", "--name", "alone")
+    compared(place)
+    assert "scores 'alone': A is judged by 'judge:words', B by 'judge.py:words'" in place.stderr
     write(place.folder / "b.jsonl", *(result(row["topic"], "other", input=row) for row in inputs))
     place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "score.words.count<0", code=2)
     assert "no row has its score.words.count in both runs" in place.stderr

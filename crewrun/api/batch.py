@@ -24,15 +24,16 @@ from crewrun.batch.interruption import Interruption
 from crewrun.batch.invocation import BatchRequest, Invocation
 from crewrun.batch.iterable_input import python_rows
 from crewrun.batch.stop import StopReason
-from crewrun.batch.summary import Report, write_summary
 from crewrun.batch.watchers import Display
-from crewrun.cli.final_report import say_report
-from crewrun.cli.resume_command import resume_command
+from crewrun.cli.batch import report_end
+from crewrun.cli.notify import Notice
 from crewrun.errors import BatchFailed, UsageError
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
 from crewrun.tracebacks import shorten
 
+# Settings that say how a file is read.
+_OF_FILES = frozenset({"format", "delimiter", "encoding", "sheet"})
 _CANCELLED = StopReason("interrupted", "cancelled")
 
 
@@ -95,21 +96,23 @@ async def arun_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A batch that can begin."""
+    """A batch that can begin. `can_retry` says whether the command could run its rows again: it has them by name."""
 
     request: BatchRequest
     display: Display
     shows_report: bool
+    can_retry: bool
 
     async def run(self, interruption: Interruption) -> Run:
-        """Run it, write its summary and say how it went, as the command does."""
-        with seldom_collected():
-            report = await batch_run.run_batch(self.request, self.display, interruption)
+        """Run it, and say how it went where the command says it: on a terminal, in files, in a notification."""
         settings = self.request.settings
-        if settings.summary:
-            write_summary(settings.summary, report.summary)
-        if self.shows_report:
-            await anyio.to_thread.run_sync(self._say, report)
+        with Notice(settings.notify, self.request.invocation.inputs) as notice:
+            notice.learn(self.request)
+            with seldom_collected():
+                report = await batch_run.run_batch(self.request, self.display, interruption)
+            report = replace(report, can_retry=self.can_retry)
+            shown = replace(self.request, settings=replace(settings, quiet=not self.shows_report))
+            await anyio.to_thread.run_sync(report_end, report, shown, notice)
         return Run._of_report(report)
 
     def checked(self, run: Run, *, check: bool) -> Run:
@@ -122,31 +125,39 @@ class _Job:
             raise BatchFailed(run)
         return run
 
-    def _say(self, report: Report) -> None:
-        say_report(report, resume_command(self.request), resume_command(self.request, replay=False))
 
-
-def _prepared(inputs: Any, crew: Any, output: Any, settings: Mapping[str, Any], function: str) -> _Job:
+def _prepared(inputs: Any, crew: Any, output: Any, keywords: Mapping[str, Any], function: str) -> _Job:
     learn(environment_secrets())
-    values = checked({"output": output, **settings}, function)
-    rows = None if isinstance(inputs, str | os.PathLike) else IterableInputs(python_rows(inputs))
-    if rows is None and os.fspath(inputs) in ("-", "/dev/stdin"):
-        raise UsageError("inputs='-': give the rows of standard input: (json.loads(line) for line in sys.stdin)")
+    values = checked({"output": output, **keywords}, function)
+    rows = _rows_of(inputs, values)
     definition = definition_of(crew, strict=bool(values.get("strict")), engine=values.get("engine"))
-    merged_settings = merged(values, definition.batch)
-    if merged_settings.executor != "inline" and not isinstance(crew, str | os.PathLike):
+    is_named = isinstance(crew, str | os.PathLike)
+    settings = merged(values, definition.batch)
+    if settings.executor != "inline" and not is_named:
         raise UsageError("executor: workers elsewhere load the crew themselves; name it, as in crew='crew.py:crew'")
-    if rows is not None and merged_settings.output is None:
-        merged_settings = replace(merged_settings, output=default_output(crew, merged_settings))
+    if rows is not None:
+        settings = replace(settings, format=None, delimiter=None, encoding=None, sheet=None)  # the project's defaults
+        settings = replace(settings, output=settings.output or default_output(crew, settings))
     words = command()
     invocation = Invocation(
         inputs=os.fspath(inputs) if rows is None else rows.name,
-        crew=os.fspath(crew) if isinstance(crew, str | os.PathLike) else str(definition.path),
+        crew=os.fspath(crew) if is_named else str(definition.path),
         command=words,
         resume_command=" ".join(SAME_CALL) if words == [*SAME_CALL] else None,
     )
-    request = BatchRequest(invocation, definition, merged_settings, 1, rows)
-    return _Job(request, display_for(merged_settings), shows_report(merged_settings))
+    request = BatchRequest(invocation, definition, settings, 1, rows)
+    return _Job(request, display_for(settings), shows_report(settings), can_retry=rows is None and is_named)
+
+
+def _rows_of(inputs: Any, values: Mapping[str, Any]) -> IterableInputs | None:
+    """The rows of the program, None for a path. Raises UsageError."""
+    if isinstance(inputs, str | os.PathLike):
+        if os.fspath(inputs) in ("-", "/dev/stdin"):
+            raise UsageError("inputs='-': give the rows of standard input: (json.loads(line) for line in sys.stdin)")
+        return None
+    for name in _OF_FILES & values.keys():
+        raise UsageError(f"{name}: says how a file is read, and these rows come from a Python program")
+    return IterableInputs(python_rows(inputs))
 
 
 def _is_in_loop() -> bool:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +14,24 @@ from crewrun.errors import UsageError
 from crewrun.inspect.export import Status
 from crewrun.inspect.results_file import find_results_file
 from crewrun.inspect.view import nearby, open_run
+from crewrun.notebook.card import Card, Grid
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import line, quoted, short_repr
+from crewrun.row import as_json
+from crewrun.runs.folder import RunFolder
+from crewrun.runs.lock import is_held
+from crewrun.wording import duration, money
+
+# In the folder named after a crew.
+RESULTS_NAME = "results.jsonl"
+_SHOWN_ROWS = 5
+_MOST_CHARS = 60
 
 if TYPE_CHECKING:
     from crewrun.tables.writing.columns import Columns
 
 
-class Run:
+class Run(Displayed):
     """The results of a run, and how it ended. Iterating streams its result rows, as dicts with the keys of the lines.
 
     Attributes:
@@ -35,13 +48,16 @@ class Run:
 
     @classmethod
     def open(cls, run: str | os.PathLike[str]) -> "Run":
-        """An earlier run, or one that is going: its results file, its run folder, or results without a run folder.
+        """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
+        after a crew, or results without a run folder.
 
         Raises UsageError when there is none, and JournalDamaged.
         """
         from crewrun.batch.stored_summary import summary_of, summary_of_results
 
         name = os.fspath(run)
+        if (inside := Path(name, RESULTS_NAME)).is_file() and not RunFolder(Path(name)).is_used:
+            name = str(inside)
         if (file := find_results_file(name)) is not None:
             with _opened(name) as results:
                 return cls(file.absolute(), None, summary_of_results(results.records()))
@@ -69,9 +85,6 @@ class Run:
     @property
     def is_going(self) -> bool:
         """Whether a process is working on the run now."""
-        from crewrun.runs.folder import RunFolder
-        from crewrun.runs.lock import is_held
-
         return self.path is not None and is_held(RunFolder(self.path).lock)
 
     @property
@@ -113,16 +126,45 @@ class Run:
         return self.to_arrow(status, ordered=ordered).to_pandas()
 
     def __repr__(self) -> str:
+        return short_repr(self, quoted(self._label), *self._counts, line(self._why, _MOST_CHARS))
+
+    def _crewrun_card(self) -> Card:
+        cost_usd, seconds = self.summary["cost_usd"], self.summary["duration_s"]
+        facts = (*self._counts, *([] if cost_usd is None else [money(cost_usd)]), duration(seconds or 0.0))
+        failures = [(group["category"], f"{group['count']:,}", group["example"]["message"]) for group in self._failures]
+        rows = [(row["id"], _text(row["input"]), _text(row["output"])) for row in islice(self.rows("ok"), _SHOWN_ROWS)]
+        grids = [
+            *([Grid(("failed", "rows", "for example"), tuple(failures))] if failures else []),
+            *([Grid(("row", "input", "output"), tuple(rows))] if rows else []),
+        ]
+        return Card(f"Run {self._label}", facts, text=self._why, grids=tuple(grids))
+
+    @property
+    def _label(self) -> str:
+        return nearby(self.output or self._name)
+
+    @property
+    def _counts(self) -> list[str]:
         rows = self.summary["rows"] or {}
-        ok = rows.get("ok", 0) + rows.get("kept", 0)
         failed = rows.get("failed", 0) + rows.get("kept_failed", 0)
-        parts = [f"{ok:,} ok", f"{failed:,} failed"]
-        parts += [f"stopped: {self.stopped}"] if self.stopped else []
-        return f"<Run {nearby(self.output or self._name)!r}: {', '.join(parts)}>"
+        return [f"{rows.get('ok', 0) + rows.get('kept', 0):,} ok", f"{failed:,} failed"]
+
+    @property
+    def _why(self) -> str:
+        return f"stopped: {self.stopped}" if self.stopped else "going" if self.exit_code is None else ""
+
+    @property
+    def _failures(self) -> list[dict[str, Any]]:
+        failures: list[dict[str, Any]] = self.summary["failures"]
+        return failures
 
     @property
     def _name(self) -> str:
         return str(self.output if self.output is not None and self.path is None else self.path)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else as_json(value).decode()
 
 
 @contextmanager

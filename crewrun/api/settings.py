@@ -49,6 +49,7 @@ class Settings(TypedDict, total=False):
     progress: ProgressStyle | None
     quiet: bool | None
     summary: _PathLike | None
+    report: _PathLike | None
     notify: str | None
     log_prompts: bool | None
     max_concurrent: int | Literal["auto"] | None

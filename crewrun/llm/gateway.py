@@ -267,7 +267,7 @@ class Gateway(LoopBound):
     async def __aenter__(self) -> Self:
         self.bind_to_loop()
         is_of_all = self._serves_process or self.limiters.is_of_a_run
-        self._token = current_gateway.enter(self, is_of_a_run=is_of_all)
+        self._token = current_gateway.enter(self, is_of_all=is_of_all)
         return self
 
     async def __aexit__(

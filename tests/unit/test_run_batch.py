@@ -150,6 +150,7 @@ def test_a_run_without_an_output_lives_in_a_folder_named_after_the_crew(tmp_path
     assert first.path == tmp_path / "My-crew-news-run" / "results.jsonl.crewrun"
     second = run_batch(topics(5), crew_of(name="My crew: news"))
     assert (counts(first), counts(second), len(second)) == ((3, 0, 0), (2, 3, 0), 5)
+    assert Run.open("My-crew-news-run").summary == second.summary
     assert counts(run_batch(topics(5), crew_of("offline", "My crew: news"), fresh=True)) == (5, 0, 0)
 
 
@@ -168,7 +169,7 @@ def test_rows_stream_by_status_and_in_order() -> None:
     assert [row["input"] for row in run.rows("ok", ordered=True)] == [{"topic": 1}, {"topic": 3}]
     assert [row["error"]["message"] for row in run.failures] == ["line 2: missing 'topic' (needed by task 1)"]
     assert (len(run), len(list(run)), run.exit_code) == (3, 3, 3)
-    assert repr(run) == "<Run 'research-run/results.jsonl': 2 ok, 1 failed>"
+    assert repr(run) == "Run('research-run/results.jsonl', 2 ok, 1 failed)"
 
 
 def test_a_run_is_a_table_too(tmp_path: Path) -> None:
@@ -187,6 +188,16 @@ def test_a_run_is_a_data_frame() -> None:
             run.to_pandas()
     else:
         assert list(run.to_pandas()["input.topic"]) == ["topic 0", "topic 1"]
+
+
+def test_rows_of_a_generator_are_read_once_and_looked_at_first_where_that_is_needed() -> None:
+    """For --strict, --canary and ids of a field they are copied to a temporary file."""
+    with pytest.raises(UsageError, match=r"inputs \(generator\): 1 rows cannot be run \(--strict\)"):
+        run_batch((row for row in [{"topic": 1}, {}]), crew_of(), strict=True)
+    run = run_batch((row for row in topics(30)), crew_of(), canary=5, id_field="topic")
+    assert (counts(run), run.summary["forecast"]["rows"]) == ((30, 0, 0), 30)
+    again = run_batch(({**row, "more": i == 3} for i, row in enumerate(topics(30))), crew_of(), id_field="topic")
+    assert (counts(again), len(again)) == ((30, 0, 0), 30)
 
 
 # Crews
@@ -227,7 +238,7 @@ def test_what_is_no_crew_is_refused() -> None:
 def test_what_a_crew_ignores_is_a_warning_of_python(tmp_path: Path) -> None:
     """Which a program can silence or raise; the project file's defaults hold as for the command."""
     write_crew(tmp_path)
-    (tmp_path / "crewrun.toml").write_text("limit = 1\n")
+    (tmp_path / "crewrun.toml").write_text("limit = 1\ndelimiter = ';'\n")
     (tmp_path / "pyproject.toml").write_text("[tool.crewrun]\nlimit = 2\n")
     with pytest.warns(UserWarning, match="has no effect beside crewrun.toml"):
         run = run_batch(topics(3), "crew.yaml")

@@ -1,5 +1,6 @@
 """`crewrun compare`: two runs, joined by the ids of their rows."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from support.report_page import read_report
 from support.terminal import Terminal
-from support.workspace import Place
+from support.workspace import RESULTS, STATE, Place
 
 
 def result(row_id: str, output: Any = None, **more: Any) -> dict[str, Any]:
@@ -131,6 +132,16 @@ def test_a_condition_decides_the_exit_code(place: Place, condition: str, code: i
     assert (f"--fail-if '{condition}' holds" in place.stderr) is (code == 3)
 
 
+def test_a_condition_on_an_end_of_the_interval(place: Place) -> None:
+    """Which holds only if the change is more than chance."""
+    write(place.folder / "a.jsonl", *(result(str(number), "x") for number in range(20)))
+    b = [result(str(number), "x", cost_usd=0.001 + 0.0001 * (number % 5 - 1)) for number in range(20)]
+    write(place.folder / "b.jsonl", *b)
+    ends = [f"cost.{end}>{number}" for end in ("low", "high") for number in ("0%", "10%", "20%")]
+    found = compared(place, *(word for end in ends for word in ("--fail-if", end)), code=3)
+    assert [check["holds"] for check in found["conditions"]] == [True, False, False, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
@@ -183,6 +194,24 @@ def test_a_run_and_itself(place: Place) -> None:
     for other in ("in.results.jsonl", "in.results.jsonl.crewrun", "link.jsonl"):
         place.crewrun("compare", "in.results.jsonl", other, code=2)
         assert "are the same run; name two" in place.stderr
+
+
+def test_a_run_that_is_going_is_a_snapshot(place: Place) -> None:
+    """Which is said, in every form; the line that is being written does not count."""
+    place.crew()
+    place.rows({"topic": "a"}, {"topic": "b"})
+    place.batch("-o", "b.jsonl")
+    place.batch()
+    with (place.folder / STATE / "lock").open("rb+") as lock, place.results.open("ab") as results:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results.write(b'{"schema":"crewrun.result/1","id":"3f')
+        results.flush()
+        place.crewrun("compare", "b.jsonl", RESULTS, "--json")
+        assert place.stderr == f"crewrun: {RESULTS}: is still running; these are its results so far\n"
+        found = json.loads(place.stdout)
+        assert (found["rows"]["same"], found["a"]["snapshot"], found["b"]["snapshot"]) == (2, False, True)
+        place.crewrun("compare", "b.jsonl", RESULTS)
+        assert f"B  {RESULTS}  2 rows · openai/gpt-4.1-mini · still running: the results so far" in place.stdout
 
 
 def test_results_that_went_to_a_stream(place: Place) -> None:
@@ -306,6 +335,9 @@ def test_scores_are_compared_where_both_runs_have_them(place: Place) -> None:
     assert (is_long["a"], is_long["b"]) == (0.0, 1.0)
     assert [check["holds"] for check in found["conditions"]] == [True, False]
     assert "b.jsonl: has no scores 'alone', which the other run has" in place.stderr
+    place.crewrun("score", "b.jsonl", "--by", "judge.py:words", "--name", "alone")
+    compared(place)
+    assert "scores 'alone': A is judged by 'judge:words', B by 'judge.py:words'" in place.stderr
     write(place.folder / "b.jsonl", *(result(row["topic"], "other", input=row) for row in inputs))
     place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "score.words.count<0", code=2)
     assert "no row has its score.words.count in both runs" in place.stderr

@@ -102,6 +102,7 @@ def test_few_rows_have_no_interval() -> None:
     change = Bootstrap(0).change([0.0] * 9, [1.0] * 9)
     assert change.relative is None
     assert change.difference is not None
+    assert Bootstrap(0).change([0.0] * 9, [0.0] * 9).relative is None
 
 
 @given(WORDS, WORDS)

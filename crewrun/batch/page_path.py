@@ -33,15 +33,18 @@ def check_page_path(flag: str, page: str, folder: Path | None) -> Path:
     Raises UsageError, which names the `flag`.
     """
     path = Path(os.path.realpath(page))
+    if folder is not None and path.is_relative_to(os.path.realpath(folder)):
+        raise UsageError(f"{flag} {page}: is in the run folder, which has the run's own files; name another file")
     try:
-        if folder is not None and path.is_relative_to(os.path.realpath(folder)):
-            raise UsageError(f"{flag} {page}: is in the run folder, which has the run's own files; name another file")
         check_output(page)
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{flag} {page}: is not a regular file; a page is written whole or not at all")
+    except UsageError as refused:
+        raise UsageError(f"{flag} {refused}; name another file") from None
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{flag} {page}: is not a regular file; a page is written whole or not at all")
+    try:
         check_page(Path(page))
     except OSError as refused:
-        raise UsageError(f"{flag} {page}: cannot be written: {refused.strerror}; name another file") from None
+        raise UsageError(f"{flag} {page}: cannot be read: {refused.strerror}; name another file") from None
     return path
 
 

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from anyio.lowlevel import checkpoint
+
 from crewrun.batch.rebuilt_prompts import RunCrew
 from crewrun.batch.run_input import is_wanted, visit_rows
 from crewrun.batch.run_results import RunResults
@@ -23,6 +25,7 @@ from crewrun.row import Row
 from crewrun.score.score_sets import open_scores
 
 EXTREME: Final = 100  # rows that are listed as the slowest and the most expensive
+_ROWS_PER_CHECKPOINT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,10 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
     with pack_file() as text_packs, pack_file() as detail_packs, open_scores(results.name, view) as scores:
         texts = TextPacks(text_packs, len(results.lines))
         rows = RowPass(texts, RowTools(view), scores)
-        for record in results.records():
+        for number, record in enumerate(results.records()):
             rows.add(record)
+            if number % _ROWS_PER_CHECKPOINT == 0:
+                await checkpoint()  # so that Ctrl-C ends it
         notes = [*results.notes]
         if view is not None:
             notes += await _see_input(results, rows)

@@ -86,6 +86,8 @@ def field_lines(fields: FieldComparisons) -> Iterator[SpanLine]:
     if same := [field.name for field in every if field.equal == field.rows]:
         names = ", ".join(same[:_MOST_FIELDS]) + (", …" if len(same) > _MOST_FIELDS else "")
         yield line(f"equal in all rows: {names}", "dim")
+    if fields.left_out:
+        yield line(f"more than {len(every):,} fields: the others are compared as part of the output only", "dim")
 
 
 def _remarks(field: FieldComparison) -> list[str]:

@@ -185,6 +185,19 @@ def test_rows_of_the_same_id_with_other_inputs(place: Place) -> None:
     assert "bad_request: " in place.stdout
 
 
+def test_more_fields_than_are_compared(place: Place) -> None:
+    """Names that a model made up do not fill the memory; rows are compared in full all the same."""
+    old, new = ({f"field {number}": value for number in range(600)} for value in ("x", "y"))
+    write(place.folder / "a.jsonl", result("1", {**old, "last": 1}), result("2", {**old, "last": 1}))
+    write(place.folder / "b.jsonl", result("1", {**new, "last": 2}), result("2", {**old, "last": 2}))
+    found = compared(place)
+    assert (found["rows"]["changed"], len(found["fields"]), found["fields_left_out"]) == (2, 500, 202)
+    assert found["examples"][0]["more_differences"] == 581
+    place.crewrun("compare", "a.jsonl", "b.jsonl")
+    assert "480 more fields differ" in place.stdout
+    assert "more than 500 fields: the others are compared as part of the output only" in place.stdout
+
+
 def test_a_run_and_itself(place: Place) -> None:
     """By whatever names: such a check would never fail."""
     place.crew()
@@ -245,7 +258,7 @@ def test_rows_with_nothing_but_an_output(place: Place) -> None:
     """Of another program, or of another version: what is missing is unknown, not zero."""
     bare = {key: result("1", "x")[key] for key in ("schema", "id", "index", "status", "input", "started_at")}
     write(place.folder / "a.jsonl", bare | {"output": "x"})
-    write(place.folder / "b.jsonl", bare | {"cost_usd": "much", "usage": 3, "duration_s": [1], "models": None})
+    write(place.folder / "b.jsonl", bare | {"cost_usd": "much", "usage": 3, "duration_s": [1], "models": 5})
     place.crewrun("compare", "a.jsonl", "b.jsonl")
     assert "1 row in both: 0 same, 1 changed (100.0%)" in place.stdout
     assert place.stdout.count("unknown in all rows") == 5

@@ -8,7 +8,7 @@ from crewrun.batch.locations import check_output
 from crewrun.batch.source import STDIN
 from crewrun.diagram.page_file import check_page
 from crewrun.errors import UsageError
-from crewrun.inspect.view import View
+from crewrun.inspect.view import View, nearby
 from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX
 
 _SUFFIX = ".html"
@@ -21,7 +21,7 @@ def default_path(run: str, view: View | None) -> str:
     results = run if view is None else view.output
     if results is None and view is not None:
         return f"{view.folder.path.resolve().name}{_SUFFIX}"
-    stem = str(results)
+    stem = nearby(str(results))
     for suffix in (*COMPRESSIONS, *FORMATS_BY_SUFFIX):
         stem = stem.removesuffix(suffix)
     return f"{stem}{_SUFFIX}"

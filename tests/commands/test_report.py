@@ -217,6 +217,21 @@ def test_results_that_went_to_a_stream_are_restored(place: Place) -> None:
     assert page.texts("input") == ["one", "two"]
 
 
+def test_results_and_rows_that_went_through_pipes_lack_their_inputs(place: Place) -> None:
+    """What the journal has is on the page: outputs, calls, failures; at the end of the run as well as later."""
+    rows = '{"topic": "one"}\n{"nothing": 1}\n'
+    place.crewrun("batch", "-", "--run-dir", "state", "--report", "end.html", stdin=rows, code=3)
+    place.crewrun("report", "state")
+    page = read_report(place.folder / "state.html")
+    assert page.packs == read_report(place.folder / "end.html").packs
+    assert sorted(page.columns["status"]) == ["failed", "ok"]
+    assert page.texts("input") == ["", ""]
+    assert [len(detail["calls"]) for detail in page.details.values()].count(1) == 1
+    assert page.head["notes"][0].startswith(
+        "results are restored without their inputs: -: the rows came through a pipe"
+    )
+
+
 def test_a_crew_that_is_gone_is_said(place: Place) -> None:
     """Calls are shown without their prompts then, and there is no picture."""
     place.rows({"topic": "one"})

@@ -183,8 +183,8 @@ class Outcome:
     files: Sequence[str] = field(default=())
     replayed: Replayed | None = None
     tool_failures: Sequence[FailedTool] = ()
-    stopped: RunStopped | None = None
     expectations: Mapping[str, bool | str] = field(default_factory=dict)
+    stopped: RunStopped | None = None  # stays last: what a worker sends does not have it
 
     def to_json(self) -> dict[str, Any]:
         record = {

@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.documents import sections
+from support.paths import MANUAL
 
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.clock import MockClock, read_advance
 from crewrun.mock.job import Job, JobLine, JobStatus, LineState
-from crewrun.mock.job_faults import JobFaults, parse_fault, read_faults
+from crewrun.mock.job_faults import FAULTS, JobFaults, parse_fault, read_faults
 from crewrun.mock.multipart import read_form
 from crewrun.mock.replies import MockReply
 
@@ -146,3 +148,9 @@ def test_what_is_no_whole_form_is_refused(content_type: str, body: bytes) -> Non
     """An upload that was cut off must not become half a file."""
     with pytest.raises(ValueError, match="form"):
         read_form(content_type, body)
+
+
+def test_the_manual_has_each_fault() -> None:
+    """In its table, and no others."""
+    table = sections(MANUAL / "mock-server.md")["Batch jobs"]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(FAULTS)

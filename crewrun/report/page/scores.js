@@ -1,5 +1,5 @@
 // Scores of the outputs, and expectations that they missed.
-import { stack } from "./charts.js";
+import { histogram, stack } from "./charts.js";
 import { h, section } from "./dom.js";
 import { count, number, percent } from "./format.js";
 
@@ -15,13 +15,16 @@ export function scores(head, act, rows) {
 function score(one, act, rows) {
   const interval = one.low === null || one.low === undefined ? null : `90 % interval ${number(one.low)} to ${number(one.high)}`;
   const about = [interval, one.rows ? `${count(one.rows)} rows` : null].filter(Boolean).join(" · ");
+  const key = `score.${one.name}`;
   return h(
     "div",
     { class: "card" },
     h("h3", { text: one.name }),
+    one.by && one.by !== one.name ? h("p", { class: "about", text: `by ${one.by}` }) : null,
     h("p", { class: "tile-value", text: number(one.mean) }),
     about ? h("p", { class: "about", text: about }) : null,
-    worst(one.worst ?? [], act, rows, `score.${one.name}`),
+    one.histogram?.counts?.length ? histogram(one.histogram, { label: one.name, format: number, pick: (low, high) => act.range(key, low, high) }) : null,
+    worst(one.worst ?? [], act, rows, key),
   );
 }
 

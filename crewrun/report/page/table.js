@@ -68,14 +68,13 @@ export class Table {
   }
 
   headCell(column, at) {
-    const button = h("button", { type: "button", tabindex: -1, text: column.title });
+    const button = h("button", { type: "button", title: plain(column.title), text: column.title });
     const cell = h(
       "div",
       { role: "columnheader", class: headClass(column), "aria-colindex": at + 1, "data-key": column.key },
       column.text ? h("span", { text: column.title }) : button,
     );
     button.addEventListener("click", () => this.actions.sort(column.key));
-    button.tabIndex = 0;
     return cell;
   }
 

@@ -41,7 +41,11 @@ export class Table {
     this.scroller = h(
       "div",
       {
-        class: "grid", role: "grid", tabindex: 0, "aria-label": "Rows. Arrow keys move, Enter opens a row", id: "grid",
+        class: "grid",
+        role: "grid",
+        tabindex: 0,
+        "aria-label": "Rows. Arrow keys move, Enter opens a row",
+        id: "grid",
         "aria-readonly": "true",
       },
       this.headGroup,
@@ -160,7 +164,11 @@ export class Table {
 
   emptyRow() {
     const cells = this.shown.map((column, at) =>
-      h("div", { role: "gridcell", class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`, "aria-colindex": at + 1 }),
+      h("div", {
+        role: "gridcell",
+        class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`,
+        "aria-colindex": at + 1,
+      }),
     );
     return h("div", { role: "row", class: "grid-row" }, ...cells);
   }
@@ -241,10 +249,13 @@ function isMore(column) {
 function preview(text) {
   const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
   if (!line.startsWith('{"')) return line;
-  return line.replace(/"([^"\\]{1,60})":/g, "$1: ").replace(/\\[nrt]/g, " ").replace(/[{}"]/g, "").replace(/,(?=\S)/g, ", ");
+  return line
+    .replace(/"([^"\\]{1,60})":/g, "$1: ")
+    .replace(/\\[nrt]/g, " ")
+    .replace(/[{}"]/g, "")
+    .replace(/,(?=\S)/g, ", ");
 }
 
 function cssName(text) {
   return plain(text).replace(/[^\w-]/g, "-");
 }
-

@@ -123,11 +123,9 @@ def _figures(view: View | None, rows: RowPass) -> dict[str, Any]:
     tasks = by_task(view) if view is not None else rows.spent.by_task()
     for task in tasks:
         task["failures"] = rows.failed_by_task.get(task["name"], 0)
-    names = ("calls", "duration_ms", "cost", "failures")
     return {
         "by_model": by_model(view) if view is not None else [],
         "by_task": tasks,
-        "nodes": {task["name"]: {name: task[name] for name in names} for task in tasks},
         "histograms": {
             "row_time": histogram(list(table.time.values())),
             "row_cost": histogram(list(table.cost.values())),

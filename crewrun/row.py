@@ -5,7 +5,7 @@ The line that `Outcome.to_line` returns is a public format, `crewrun.result/1`: 
 
 import json
 import json.encoder
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from crewrun.errors import Category, RunStopped
 from crewrun.messages import Usage
+from crewrun.tier_use import TierUse, tiers_json
 
 SCHEMA = "crewrun.result/1"
 
@@ -153,6 +154,7 @@ class Replayed:
     attempts: int
     usage: Usage
     cost_usd: float | None
+    tiers: Mapping[str, TierUse] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"attempts": self.attempts, "usage": usage_json(self.usage, self.calls), "cost_usd": usd(self.cost_usd)}
@@ -164,7 +166,8 @@ class Outcome:
 
     Attempts, calls, usage and cost are the row's totals over all sessions of the run; `replayed` is the part that was
     paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
-    `tool_failures` are those of the attempt that led to this outcome.
+    `tool_failures` are those of the attempt that led to this outcome. `tiers` is what each service tier served, empty
+    if that was the standard one alone and no other had been asked for.
     """
 
     row: Row
@@ -182,6 +185,7 @@ class Outcome:
     files: Sequence[str] = field(default=())
     replayed: Replayed | None = None
     tool_failures: Sequence[FailedTool] = ()
+    tiers: Mapping[str, TierUse] = field(default_factory=dict)
     stopped: RunStopped | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -206,6 +210,8 @@ class Outcome:
             record["replayed"] = self.replayed.to_json()
         if self.tool_failures:
             record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
+        if self.tiers:
+            record["tiers"] = tiers_json(self.tiers)
         return record
 
     def to_line(self) -> bytes:

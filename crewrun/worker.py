@@ -142,6 +142,7 @@ class Worker:
             duration_s=anyio.current_time() - began,
             stopped=stopped,
             tool_failures=row_context.tool_failures,
+            tiers=row_context.usage.tiers,
         )
 
     def problem(self, row: Row) -> str | None:

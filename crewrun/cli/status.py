@@ -159,10 +159,13 @@ def difference_lines(differences: "Differences", kinds: "Mapping[str, str]") -> 
 
 def spent(record: dict[str, Any]) -> str:
     """Calls, tokens and money in words."""
-    from crewrun.cli.wording import count, may_be_owed, money, tokens
+    from crewrun.cli.wording import count, may_be_owed, money, tiers, tokens
 
     usage = record["usage"]
-    return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}"
+    by_tier = f"; by tier: {of_tiers}" if (of_tiers := tiers(record)) else ""
+    return (
+        f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}{by_tier}"
+    )
 
 
 def _state(status: "Status") -> str:

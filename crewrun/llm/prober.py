@@ -12,6 +12,7 @@ from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.attempts import Attempts
 from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import Capabilities, classified
+from crewrun.llm.tiers import has_no_capacity
 from crewrun.messages import ChatRequest
 
 
@@ -85,7 +86,7 @@ class Prober:
         try:
             completion = await self._attempts.send_once(probe.request, probe.caller.row_context)
         except CallError as failed:
-            error = failed.redact()
+            error = has_no_capacity(failed.redact(), probe.request.endpoint)
             error.attempts = 1
             return await limiter.failed(permit, error, probe.failed(error)), error
         except BaseException:

@@ -166,8 +166,9 @@ class Outcome:
 
     Attempts, calls, usage and cost are the row's totals over all sessions of the run; `replayed` is the part that was
     paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
-    `tool_failures` are those of the attempt that led to this outcome. `tiers` is what each service tier served, empty
-    if that was the standard one alone and no other had been asked for.
+    `tool_failures` are those of the attempt that led to this outcome. `expectations` say by name whether the output met
+    each: true, or why not; empty for a failed row and without any. `tiers` is what each service tier served, empty if
+    that was the standard one alone and no other had been asked for.
     """
 
     row: Row
@@ -185,8 +186,9 @@ class Outcome:
     files: Sequence[str] = field(default=())
     replayed: Replayed | None = None
     tool_failures: Sequence[FailedTool] = ()
+    expectations: Mapping[str, bool | str] = field(default_factory=dict)
     tiers: Mapping[str, TierUse] = field(default_factory=dict)
-    stopped: RunStopped | None = None
+    stopped: RunStopped | None = None  # the last one: an outcome travels without it, by the order of the others
 
     def to_json(self) -> dict[str, Any]:
         record = {
@@ -210,6 +212,8 @@ class Outcome:
             record["replayed"] = self.replayed.to_json()
         if self.tool_failures:
             record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
+        if self.expectations:
+            record["expectations"] = dict(self.expectations)
         if self.tiers:
             record["tiers"] = tiers_json(self.tiers)
         return record

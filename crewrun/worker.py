@@ -30,6 +30,7 @@ from crewrun.errors import (
     TaskTimedOut,
     UsageError,
 )
+from crewrun.expect.expectations import Checked
 from crewrun.files.folder import run_in
 from crewrun.llm.endpoint_secrets import secrets_of
 from crewrun.llm.endpoints import missing_key, proxy_for
@@ -104,10 +105,11 @@ class Worker:
         recorder = await self._recorders.recall(row) if self._recorders is not None else None
         row_context = RowContext(recorder=recorder)
         output: Any = None
+        expectations: Checked = {}
         error: ErrorRecord | None = None
         stopped: RunStopped | None = None
         try:
-            output = await in_own_context(self._kickoff(row, row_context))
+            output, expectations = await in_own_context(self._run_and_check(row, row_context))
         except OutputFailed:
             raise
         except Exception as failed:
@@ -123,7 +125,7 @@ class Worker:
             await _absorb_cancellation()
         if error is None and row_context.refusal is not None:
             # The row's own code caught the refusal of a call and went on without its answer.
-            output, error = None, describe_failure(row_context.refusal, row_context)
+            output, expectations, error = None, {}, describe_failure(row_context.refusal, row_context)
             stopped = row_context.refusal if isinstance(row_context.refusal, RunStopped) else None
         return Outcome(
             row=row,
@@ -142,6 +144,7 @@ class Worker:
             duration_s=anyio.current_time() - began,
             stopped=stopped,
             tool_failures=row_context.tool_failures,
+            expectations=expectations,
             tiers=row_context.usage.tiers,
         )
 
@@ -151,6 +154,15 @@ class Worker:
             return row.problem or f"line {row.line}: not a JSON object"
         unfit = self._target.problem(row.inputs)
         return f"line {row.line}: {unfit}" if unfit else None
+
+    async def _run_and_check(self, row: Row, row_context: RowContext) -> tuple[Any, Checked]:
+        """The row's output, and what the expectations say of it. Their functions do not run within the row's context:
+        what they call is not the row's.
+        """
+        output = await self._kickoff(row, row_context)
+        if not self._target.expectations.by_name:
+            return output, {}
+        return output, await self._target.expectations.check(output, row.inputs or {})
 
     async def _kickoff(self, row: Row, row_context: RowContext) -> Any:
         if problem := self.problem(row):

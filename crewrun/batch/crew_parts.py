@@ -29,7 +29,7 @@ _DIGEST_BYTES = 8
 _MAX_CHARS = 200_000  # of a crew file; YAML is read at about a million characters a second, and more is data
 _IN_OTHER_PARTS = frozenset({"agents", "tasks", "manager_agent", "name", "verbose"})
 # Keys of a crew file that are no part of the crew.
-_BESIDE_THE_CREW = frozenset({"agents", "tasks", "batch", "identity", "manager_agent", "verbose"})
+_BESIDE_THE_CREW = frozenset({"agents", "tasks", "batch", "expect", "identity", "manager_agent", "verbose"})
 
 
 def parts_of(crew: Crew | None, texts: Mapping[str, str]) -> Parts:

@@ -136,8 +136,8 @@ def _values(inputs: Mapping[str, Any]) -> Iterator[str]:
 class FailureGroup:
     """Failures with one cause; the first one is the example. `crewrun retry RUN --only category` runs them again.
 
-    `cause` is the likely cause and its remedy. Failures without a group of their own have the `type` "others": they
-    have only the category in common.
+    `cause` is the likely cause and its remedy, `index` the example's, `fingerprint` what they have in common. Failures
+    without a group of their own have the `type` "others" and no fingerprint: they have only the category in common.
     """
 
     count: int
@@ -148,6 +148,8 @@ class FailureGroup:
     line: int
     example: ErrorRecord
     cause: str
+    index: int
+    fingerprint: str
 
 
 @dataclass(slots=True)
@@ -156,6 +158,7 @@ class _Alike:
     row_id: str
     line: int
     error: ErrorRecord
+    index: int
 
 
 class Failures:
@@ -179,27 +182,37 @@ class Failures:
             return
         if len(self._groups) >= MOST_GROUPS:
             if not self._once:
-                self._add_other(_Alike(1, row.id, row.line, error))
+                self._add_other(_Alike(1, row.id, row.line, error, row.index))
                 return
             oldest = next(iter(self._once))
             del self._once[oldest]
             self._add_other(self._groups.pop(oldest))
-        self._groups[mark] = _Alike(1, row.id, row.line, error)
+        self._groups[mark] = _Alike(1, row.id, row.line, error, row.index)
         self._once[mark] = None
 
     def groups(self, *, others_succeeded: bool = False) -> list[FailureGroup]:
         """All failures, the largest group first; groups of the same size in the order in which they occurred."""
 
-        def group(alike: _Alike, kind: str, task: str | None) -> FailureGroup:
-            cause = likely_cause(alike.error, others_succeeded=others_succeeded)
+        def group(alike: _Alike, kind: str, task: str | None, mark: str) -> FailureGroup:
             return FailureGroup(
-                alike.count, alike.error.category, kind, task, alike.row_id, alike.line, alike.error, cause
+                alike.count,
+                alike.error.category,
+                kind,
+                task,
+                alike.row_id,
+                alike.line,
+                alike.error,
+                likely_cause(alike.error, others_succeeded=others_succeeded),
+                alike.index,
+                mark,
             )
 
-        others = [group(alike, OTHERS, None) for alike in self._others.values()]
-        own = [group(alike, alike.error.type, alike.error.task) for alike in self._groups.values()]
+        others = [group(alike, OTHERS, None, "") for alike in self._others.values()]
+        own = [group(alike, alike.error.type, alike.error.task, mark) for mark, alike in self._groups.items()]
         return sorted([*own, *others], key=lambda group: -group.count)
 
     def _add_other(self, alike: _Alike) -> None:
-        others = self._others.setdefault(alike.error.category, _Alike(0, alike.row_id, alike.line, alike.error))
+        others = self._others.setdefault(
+            alike.error.category, _Alike(0, alike.row_id, alike.line, alike.error, alike.index)
+        )
         others.count += alike.count

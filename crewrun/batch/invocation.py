@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from crewrun.batch.inputs import FileInputs, Inputs, IterableInputs
 from crewrun.batch.settings import BatchSettings
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category
@@ -28,12 +29,21 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """A batch to run. `stdout_fd` is where results go when no file is named."""
+    """A batch to run. `stdout_fd` is where results go when no file is named.
+
+    `rows` are those of a Python program; without them the invocation's `inputs` say where rows come from.
+    """
 
     invocation: Invocation
     definition: Definition
     settings: BatchSettings
     stdout_fd: int
+    rows: IterableInputs | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """Where the rows come from."""
+        return self.rows or FileInputs(self.invocation.inputs)
 
     def say(self, message: str) -> None:
         """Print a message on stderr, unless --quiet is set."""

@@ -189,7 +189,7 @@ async def _sample(plan: Plan, inputs: str, settings: BatchSettings, counter: Rep
         source = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))()
         try:
             await source.start()
-            plan.notes += input_notes(source, inputs, settings)
+            plan.notes += input_notes(source, input_name(inputs), settings)
         except BaseException:
             source.release()
             raise

@@ -7,7 +7,7 @@ from datetime import datetime
 from crewrun.aio.open_files import raise_file_limit
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.shard import Shard
-from crewrun.batch.source import Source, TableSource, input_name
+from crewrun.batch.source import Source, TableSource
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
@@ -69,11 +69,10 @@ async def check_rows(name: str, source: Source, worker: Worker, shard: Shard | N
         raise UsageError(f"{name}: {count} rows cannot be run (--strict); nothing was sent\n{listed}{more}")
 
 
-def input_notes(source: TableSource, inputs: str, settings: BatchSettings) -> list[str]:
-    """What to say about an input that has been started: how it is read, if that is not what its name says, and that it
-    has no rows. Raises UsageError for that with --no-rows fail.
+def input_notes(source: TableSource, name: str, settings: BatchSettings) -> list[str]:
+    """What to say about an input that has been started, which messages call `name`: how it is read, if that is not what
+    its name says, and that it has no rows. Raises UsageError for that with --no-rows fail.
     """
-    name = input_name(inputs)
     notes = [f"{name}: {', '.join(source.notes)}"] if source.notes else []
     if source.has_rows:
         return notes

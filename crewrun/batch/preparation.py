@@ -23,11 +23,8 @@ from crewrun.batch.locations import (
     check_output,
     check_sortable,
     check_summary,
-    is_pipe,
     output_path,
-    rows_opener,
     run_folder,
-    spooled,
 )
 from crewrun.batch.output_layout import check_terminal, plain_note, table_of
 from crewrun.batch.preflight import (
@@ -44,7 +41,7 @@ from crewrun.batch.repeat import Repeat
 from crewrun.batch.resume import say_repeat
 from crewrun.batch.run_state import state_options
 from crewrun.batch.settings import BatchSettings
-from crewrun.batch.source import Source, input_name
+from crewrun.batch.source import Source
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
 from crewrun.library_warnings import written_by
@@ -81,12 +78,12 @@ class Calls:
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of the input. `open_again` opens the input from its start, by default with the same `offset` and
-    `limit`, unless it `is_pipe`. With `may_change` rows have ids from a field, and one may have changed.
+    `limit`, unless it `is_once`. With `may_change` rows have ids from a field, and one may have changed.
     """
 
     source: Source
     open_again: Callable[..., Source]
-    is_pipe: bool
+    is_once: bool
     may_change: bool
 
 
@@ -165,20 +162,22 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     """Step 4: check that the input can be read and would not be overwritten, every row with --strict, and the crew that
     is made for the first row. Raises UsageError and DefinitionError.
     """
-    settings, inputs = request.settings, request.invocation.inputs
-    check_not_input(inputs, places.output, request.stdout_fd)
+    settings, inputs = request.settings, request.inputs
+    if request.rows is None:
+        check_not_input(request.invocation.inputs, places.output, request.stdout_fd)
     if settings.summary:
-        check_summary(settings.summary, inputs, places.output)
+        check_summary(settings.summary, request.invocation.inputs, places.output)
     folder = places.folder
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
-    readable = spooled(inputs, resources) if settings.strict or settings.canary or may_change else inputs
-    open_again = rows_opener(readable, settings, None if readable == inputs else input_name(inputs))
+    is_read_twice = settings.strict or settings.canary or may_change
+    readable = await inputs.repeatable(resources) if is_read_twice else inputs
+    open_again = readable.opener(settings)
     source = open_again()
     resources.callback(source.release)
     check_output(places.output)
 
     def say_notes() -> None:
-        for note in input_notes(source, inputs, settings):
+        for note in input_notes(source, inputs.name, settings):
             request.say(note)
 
     if settings.no_rows == "fail":
@@ -186,17 +185,17 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     await source.start_soon(say_notes)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
-        await check_rows(inputs, open_again(), worker, settings.part)
+        await check_rows(inputs.name, open_again(), worker, settings.part)
     target, columns = request.definition.target, tuple[str, ...]()
-    if not is_pipe(inputs):
+    if not inputs.is_once:
         first = await read_first_rows(open_again(), target, settings.input_options)
-        first.check(inputs)
+        first.check(inputs.name)
         columns = tuple(first.columns)
-    if not is_pipe(readable):
+    if not readable.is_once:
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    return Rows(source, open_again, is_pipe(readable), may_change)
+    return Rows(source, open_again, readable.is_once, may_change)
 
 
 async def open_run(
@@ -215,7 +214,7 @@ async def open_run(
         resources.enter_context(written_by(opened.state.warned))
         calls.gateway.refused.update(opened.state.refused)
         await _restore_limits(calls.limiters, opened.state)
-        open_again = None if rows.is_pipe else rows.open_again
+        open_again = None if rows.is_once else rows.open_again
         repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None

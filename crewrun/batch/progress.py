@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import anyio
 
+from crewrun.batch.expectation_counts import ExpectationCounts
 from crewrun.batch.failures import Failures
 from crewrun.batch.row_count import RowCount
 from crewrun.batch.stop import Stopping
@@ -77,6 +78,7 @@ class Progress:
     models: dict[str, None] = field(default_factory=dict)
     failures: Failures = field(default_factory=Failures)
     tool_failures: ToolFailures = field(default_factory=ToolFailures)
+    expectations: ExpectationCounts = field(default_factory=ExpectationCounts)
     _times: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -145,6 +147,7 @@ class Progress:
         """Count a finished row."""
         if outcome.error is None:
             self.ok += 1
+            self.expectations.add(outcome.row, outcome.expectations)
         else:
             self.failed += 1
             self.failures.add(outcome.row, outcome.error)

@@ -16,7 +16,7 @@ from crewrun.tables.reading.open_table import OpenTable, open_table
 from crewrun.tables.reading.records import Record, unreadable
 
 # How long a run waits for a pipe before it begins: what is wrong with the input is then said before it has a state.
-_BEGIN_S = 0.5
+BEGIN_S = 0.5
 _COUNTS: Mapping[str, Callable[[Stream], int]] = {
     "jsonl": count_json_lines,
     "csv": count_csv_records,
@@ -33,6 +33,41 @@ class Reader(Protocol):
     def groups(self) -> AsyncIterator[list[Record]]: ...
 
     def close(self) -> None: ...
+
+
+class Table(Reader, Protocol):
+    """A reader that says more about its rows, some of it once `open` has waited for the first of them.
+
+    A call of `when_open` follows if it is opened later than a run begins. `notes` say how it is read, where that is not
+    what its name says; `columns` are None where each record names its own.
+    """
+
+    when_open: Callable[[], None] | None
+
+    @property
+    def has_rows(self) -> bool: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    @property
+    def columns(self) -> Sequence[str] | None: ...
+
+    async def has_begun(self) -> bool:
+        """Whether the first rows come within a moment."""
+        ...
+
+    async def open(self) -> None:
+        """Wait for the first rows. Raises UsageError."""
+        ...
+
+    def total_bytes(self, read_bytes: int) -> float | None:
+        """What all records take, when those that were read take `read_bytes`; None where that cannot be told."""
+        ...
+
+    def count_rows(self) -> int:
+        """How many rows and blank lines there are; may block. Raises OSError where that cannot be told."""
+        ...
 
 
 class TableInput:
@@ -61,7 +96,7 @@ class TableInput:
     async def has_begun(self) -> bool:
         """Whether a pipe delivers within a moment; a file always does."""
         if self._raw.is_stream:
-            with anyio.move_on_after(_BEGIN_S) as waiting:
+            with anyio.move_on_after(BEGIN_S) as waiting:
                 await anyio.wait_readable(self._raw.file.fileno())
             return not waiting.cancelled_caught
         return True

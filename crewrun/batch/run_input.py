@@ -1,6 +1,7 @@
 """Reads the input of a run again, for commands that inspect the run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from crewrun.batch.row_fields import RowFields
@@ -48,6 +49,25 @@ async def all_inputs(manifest: Manifest, row_id: str, own: dict[str, Any] | None
     except UsageError:
         return None
     return rows[0].inputs if rows else None
+
+
+async def inputs_of_rows(
+    manifest: Manifest, own_of: Mapping[str, dict[str, Any] | None]
+) -> dict[str, dict[str, Any] | None]:
+    """As `all_inputs`, for several rows by their ids: the input is read once, if it has to be."""
+    options = settings_of(manifest).input_options
+    if options.fields is None:
+        fields = RowFields(options)
+        return {row_id: None if own is None else fields.inputs(own)[0] for row_id, own in own_of.items()}
+    inputs: dict[str, dict[str, Any] | None] = dict.fromkeys(own_of)
+
+    def look(row: Row) -> None:
+        if inputs.get(row.id, {}) is None:
+            inputs[row.id] = row.inputs
+
+    with suppress(UsageError):
+        await visit_rows(manifest, look)
+    return inputs
 
 
 def settings_of(manifest: Manifest) -> BatchSettings:

@@ -32,6 +32,7 @@ class RunResults:
         is_going: whether a process is working on the run, so that these are the results so far.
         missing: how many results should be here and are not.
         notes: what is left out or missing, a sentence each, for standard error.
+        order: why lines in the input's order are by the places that rows had when they ran, None if they are not.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RunResults:
     is_going: bool = False
     missing: int = 0
     notes: list[str] = field(default_factory=list)
+    order: str | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The results, decoded one by one."""
@@ -95,27 +97,23 @@ def _of_file(run: str, results: ResultsFile, *, ordered: bool) -> RunResults:
             "RUN is a results file of crewrun batch or merge, or a run folder"
         )
     notes = [f"lines of {run} that are left out: {left_out}"] if str(left_out) else []
-    if ordered:
-        notes.append(f"--ordered by the places that rows had when they ran, because {run} has no run folder")
-    return RunResults(run, results.lines(ordered=ordered), missing=left_out.torn, notes=notes)
+    order = f"{run} has no run folder" if ordered else None
+    return RunResults(run, results.lines(ordered=ordered), missing=left_out.torn, notes=notes, order=order)
 
 
 async def _of_run(view: View, path: Path, written: Written, *, ordered: bool) -> RunResults:
     """The results in a run's file."""
     is_going = is_held(view.folder.lock)
-    notes: list[str] = []
-    if ordered or (written.may_lack and not is_going):
-        gone = await _see_input(view, written)
-        notes += [f"--ordered by the places that rows had when they ran, because {gone}"] if ordered and gone else []
+    gone = await _see_input(view, written) if ordered or (written.may_lack and not is_going) else None
     if ordered:
         written.sort()
     if is_going:
         written.left_out.torn = written.missing = 0  # they are still being written
     faults = [f"lines of {path} that are left out: {written.left_out}"] if str(written.left_out) else []
     faults += [f"missing in {path}: {_count(written.missing)}"] if written.missing else []
-    if faults:
-        notes.append(f"{'; '.join(faults)}; to restore them: {view.command}")
-    return RunResults(str(path), written.lines, view, is_going, written.missing, notes)
+    notes = [f"{'; '.join(faults)}; to restore them: {view.command}"] if faults else []
+    order = str(gone) if ordered and gone else None
+    return RunResults(str(path), written.lines, view, is_going, written.missing, notes, order)
 
 
 def _count(results: int) -> str:

@@ -52,6 +52,6 @@ def _own_files(request: BatchRequest, places: Places) -> OwnFiles:
     return (
         OwnFiles()
         .keeping(places.output, request.settings.summary, request.settings.cache, *state, *streams)
-        .with_inputs(source_path(request.invocation.inputs))
+        .with_inputs(None if request.rows else source_path(request.invocation.inputs))
         .with_crew(request.definition.path, request.definition.files)
     )

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import anyio.to_thread
-
 from crewrun.batch.definition_records import PreviousRun, other_records, previous_run
 from crewrun.batch.invocation import BatchRequest, Invocation
-from crewrun.batch.locations import Places, is_pipe, real_path
+from crewrun.batch.locations import Places, real_path
 from crewrun.batch.model_changes import warn_of_changed_models
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, past_of, redacted, without_addresses
@@ -22,7 +20,7 @@ from crewrun.messages import Endpoint
 from crewrun.redaction.redactor import redact_line, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
-from crewrun.runs.manifest import Manifest, digest_of, options_of
+from crewrun.runs.manifest import Manifest, options_of
 from crewrun.runs.state import StateOptions
 
 
@@ -73,8 +71,6 @@ async def _manifest(
     for name in (*command, invocation.inputs, invocation.crew, str(output or ""), os.getcwd()):
         if not _is_text(name):
             raise UsageError(f"{name!r}: is not UTF-8, so a run cannot store the name; rename it")
-    is_file = not is_pipe(invocation.inputs)
-    digest = await anyio.to_thread.run_sync(digest_of, Path(invocation.inputs)) if is_file else None
     options = options_of(request.settings, BatchSettings())
     return Manifest(
         inputs=invocation.inputs,
@@ -91,9 +87,10 @@ async def _manifest(
             "definition": identity.definition,
             "anywhere": identity.anywhere,
             "parts": identity.parts,
+            "expectations": list(definition.target.expectations.by_name),
             "earlier": [record.to_json() for record in other_records(previous, identity.definition)],
         },
-        input_digest=digest,
+        input_digest=await request.inputs.digest(),
     )
 
 

@@ -61,7 +61,7 @@ class Session:
         self._history = run.history
         self._canary = canary
         self._source: Source | CanarySource = CanarySource(run.rows.source, canary) if canary else run.rows.source
-        self._reopen = None if run.rows.is_pipe else run.rows.open_again
+        self._reopen = None if run.rows.is_once else run.rows.open_again
         self._progress, self._stop = Progress(), Stop()
         self._gauge = Gauge(self._progress, self._source, run.calls.limiters, run.request.settings.part)
         self._display = DisplayWatcher(display, self._gauge)

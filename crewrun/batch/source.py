@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import anyio
 import anyio.to_thread
 
-from crewrun.batch.readers import Reader, TableInput
+from crewrun.batch.readers import Reader, Table, TableInput
 from crewrun.batch.row_count import Count, RowCount
 from crewrun.batch.row_fields import RowFields
 from crewrun.batch.row_ids import RowIds
@@ -224,9 +224,9 @@ class Source:
 
 
 class TableSource(Source):
-    """The rows of a file or pipe. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
+    """The rows of a table. A pipe is opened by `start`, or by `fill`, since it may have to be waited for."""
 
-    def __init__(self, table: TableInput, offset: int, limit: int | None, options: InputOptions) -> None:
+    def __init__(self, table: Table, offset: int, limit: int | None, options: InputOptions) -> None:
         super().__init__(table, None, offset, limit, options, table.count_rows)
         self._table = table
 

@@ -85,6 +85,7 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
         "shard": None if end.shard is None else {"part": str(end.shard), "elsewhere": progress.elsewhere},
         "failures": [_failures(group) for group in progress.failures.groups(others_succeeded=progress.ok > 0)],
         "tool_failures": [group.to_json() for group in progress.tool_failures.groups()],
+        "expectations": [count.to_json() for count in progress.expectations.all()],
         "usage": usage_json(progress.usage, progress.calls),
         "replayed_calls": progress.replayed_calls,
         "attempts": progress.attempts,

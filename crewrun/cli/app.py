@@ -26,6 +26,7 @@ from crewrun.cli.misuse import explain, is_misuse
 from crewrun.cli.mock import mock
 from crewrun.cli.plan import plan
 from crewrun.cli.plot import plot
+from crewrun.cli.report import report
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
@@ -51,7 +52,15 @@ _ANY_WORD = {"ignore_unknown_options": True}  # `crewrun help --budget`
 _SETTINGS: dict[str, dict[str, Any]] = {"plan": _ALL_TO_BATCH, "help": _ANY_WORD}
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Run": {"batch": batch, "plan": plan, "retry": retry, "run": run_once},
-    "Look at runs": {"runs": runs, "status": status, "show": show, "export": export, "merge": merge, "gc": gc},
+    "Look at runs": {
+        "runs": runs,
+        "status": status,
+        "show": show,
+        "report": report,
+        "export": export,
+        "merge": merge,
+        "gc": gc,
+    },
     "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
     "Develop": {"plot": plot, "mock": mock, "bench": bench},
 }

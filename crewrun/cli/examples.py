@@ -47,6 +47,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("Five answers to read, drawn at random", "crewrun show topics.results.jsonl --sample 5"),
         Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
     ),
+    "report": (
+        Example("A page with all rows, failures and costs", "crewrun report topics.results.jsonl -o topics.html"),
+    ),
     "export": (
         Example(
             "A CSV for a spreadsheet, in the order of the input",

@@ -88,7 +88,10 @@ def export(
                 else open_sink_of(output, stdout_fd, lambda path: is_of_run(path, view))
             ) as sink:
                 results = run_loop(_export, opening, selection, sink)
-    for note in results.notes:
+    notes = [*results.notes]
+    if results.order is not None:
+        notes.append(f"--ordered by the places that rows had when they ran, because {results.order}")
+    for note in notes:
         say(f"crewrun: {note}")
     for note in selection.options.notes:
         say(f"crewrun: {output or 'standard output'}: {note}")

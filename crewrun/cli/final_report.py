@@ -63,6 +63,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
         retry=_retry_command(run, failed) if report.folder and run else None,
         tools=_tool_lines(summary),
+        missed=_missed_lines(summary),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],
         results=None if report.output is None else f"results: {report.output}",
         next_step=_next_step(report, command, redo),
@@ -139,6 +140,21 @@ def _tool_lines(summary: dict[str, Any]) -> list[Line]:
         calls = f"{count(group['count'], 'call')} of tool {group['tool']!r} failed, in {count(group['rows'], 'row')}"
         lines.append(Line(f"  {calls}: {where}: {error}", "tool", hang=6))
     return lines
+
+
+def _missed_lines(summary: dict[str, Any]) -> list[Line]:
+    """The expectations by how many rows missed them, and those that all rows met in one line."""
+    expectations = sorted(summary["expectations"], key=lambda one: -one["missed"])
+    lines = []
+    for one in expectations:
+        if one["missed"]:
+            example = one["example"]
+            where = f"line {example['line']} ({shortened(example['id'], _ID_CHARS)})"
+            reason = shortened(example["reason"], _EXAMPLE_CHARS)
+            text = f"  expected {one['name']!r}: {one['missed']:,} of {count(one['checked'], 'row')} missed it"
+            lines.append(Line(f"{text}: {where}: {reason}", "tool", hang=6))
+    met = [one["name"] for one in expectations if not one["missed"]]
+    return [*lines, *([Line(f"  expected and met by all rows: {', '.join(met)}", "note", hang=6)] if met else [])]
 
 
 def _notes(report: Report) -> list[str]:

@@ -61,12 +61,13 @@ class Sheet:
     notes: Sequence[Line]
     results: str | None
     next_step: Line
+    missed: Sequence[Line] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
     """How much is shown: the causes of a category, whether texts are cut to a line, how many categories have their hint
-    and how many are shown at all, how many tools and notes; and whether the less important lines are.
+    and how many are shown at all, how many tools, expectations and notes; and whether the less important lines are.
     """
 
     causes: int = _MOST_CAUSES
@@ -124,6 +125,9 @@ def _lines(sheet: Sheet, detail: _Detail) -> list[Line]:
     lines += sheet.tools[: detail.tools]
     if more := len(sheet.tools) - detail.tools:
         lines += [Line(f"  {more:,} more kinds of failed calls of tools", "tool")] if more > 0 and detail.tools else []
+    lines += sheet.missed[: detail.tools]
+    if more := len(sheet.missed) - detail.tools:
+        lines += [Line(f"  {more:,} more expectations", "tool")] if more > 0 and detail.tools else []
     lines += sheet.notes[: detail.notes]
     return [*lines, *sheet.stopped, *_ending(sheet, is_rich=detail.is_rich)]
 
@@ -153,5 +157,5 @@ def _ending(sheet: Sheet, *, is_rich: bool) -> Iterator[Line]:
         yield next_step
     elif sheet.results:
         yield replace(next_step, text=f"{next_step.text}; {sheet.results}")
-    elif next_step.command or sheet.failed or sheet.tools or sheet.notes or sheet.stopped:
+    elif next_step.command or sheet.failed or sheet.tools or sheet.missed or sheet.notes or sheet.stopped:
         yield next_step

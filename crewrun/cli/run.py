@@ -176,6 +176,8 @@ def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
     for failed in outcome.tool_failures:
         error = " ".join(failed.error.split())
         say(f"tool {failed.tool!r} failed {failed.count} × ({failed.reason}): {error}")
+    for name, reason in outcome.expectations.items():
+        say(f"expected {name!r}: {'met' if reason is True else f'missed: {reason}'}")
     cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
     parts = [f"{outcome.duration_s:.1f} s", f"{outcome.usage.total_tokens:,} tokens", cost, tiers(outcome.to_json())]
     say(" · ".join(filter(None, parts)))

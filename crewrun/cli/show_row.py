@@ -1,17 +1,12 @@
 """One row of a run, with the prompts and replies of all its calls, for `crewrun show`."""
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crewrun.inspect.show import FoundRow
     from crewrun.inspect.view import View
-    from crewrun.journal.schema import CallEntry
-    from crewrun.messages import Message
     from crewrun.row import Row
-
-_CREW_CHANGED = "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
 
 
 def show_row(view: "View", name: str) -> dict[str, Any]:
@@ -23,14 +18,26 @@ def show_row(view: "View", name: str) -> dict[str, Any]:
 
 
 async def _find(view: "View", name: str) -> dict[str, Any]:
+    from crewrun.batch.rebuilt_prompts import RebuiltPrompts
     from crewrun.batch.run_input import all_inputs
-    from crewrun.inspect.show import SCHEMA, calls_of, describe_call, find_id, find_row, tool_failures, totals, turns
+    from crewrun.cli.run_crew import load_run_crew
+    from crewrun.inspect.show import (
+        SCHEMA,
+        calls_of,
+        describe_calls,
+        find_id,
+        find_row,
+        logged_prompts,
+        tool_failures,
+        totals,
+    )
 
     row = find_id(view, name) or await _row_on_line(view, name) or find_row(view, name)
     inputs, record = await _inputs_and_result(view, row)
     calls = calls_of(view, row)
-    prompts, why_not = _prompts(view, row, await all_inputs(view.manifest, row.id, inputs), record, calls)
-    turn_of = turns(view, calls)
+    rebuilt = RebuiltPrompts(view, load_run_crew(view.manifest))
+    filled = await all_inputs(view.manifest, row.id, inputs)
+    prompts, why_not = rebuilt.of_row(filled, record, calls, logged_prompts(view, row))
     return {
         "schema": SCHEMA,
         "run": str(view.folder.path),
@@ -38,11 +45,7 @@ async def _find(view: "View", name: str) -> dict[str, Any]:
         "status": record["status"] if record else "unfinished",
         "input": inputs,
         "result": record,
-        "calls": [
-            describe_call(view, entry, *prompts.get(entry.seq, (None, None)))
-            | ({"turn": turn_of[entry.seq]} if entry.seq in turn_of else {})
-            for entry in calls
-        ],
+        "calls": describe_calls(view, calls, prompts),
         "no_prompt": why_not,
         "tool_failures": tool_failures(view, calls),
         "totals": totals(calls),
@@ -93,25 +96,6 @@ async def _inputs_and_result(view: "View", entry: "FoundRow") -> tuple[dict[str,
     return row.own if row else None, make_record(view, entry, row)
 
 
-def _prompts(
-    view: "View",
-    row: "FoundRow",
-    inputs: dict[str, Any] | None,
-    record: dict[str, Any] | None,
-    calls: "list[CallEntry]",
-) -> "tuple[dict[int, tuple[Any, str]], str | None]":
-    """The prompts of calls with their sources, and why others are not shown, None when all are."""
-    from crewrun.inspect.show import as_messages, logged_prompts
-    from crewrun.journal.schema import TOOL, TOOL_FAILURE
-
-    logged = logged_prompts(view, row)
-    rebuilt, why_not = _rebuild(view, inputs, record, calls)
-    prompts: dict[int, tuple[Any, str]] = {seq: (as_messages(messages), "rebuilt") for seq, messages in rebuilt.items()}
-    prompts |= {seq: (messages, "log") for seq, messages in logged.items()}
-    has_all = all(call.kind in (TOOL, TOOL_FAILURE) or call.seq in prompts for call in calls)
-    return prompts, None if has_all else why_not
-
-
 async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
     """The row in the run's input, None when the input cannot be read again or no longer has it."""
     from crewrun.batch.run_input import visit_rows
@@ -129,46 +113,6 @@ async def _row_of_input(view: "View", entry: "FoundRow") -> "Row | None":
     except UsageError:
         return None
     return rows[0] if rows else None
-
-
-def _rebuild(
-    view: "View", inputs: dict[str, Any] | None, record: dict[str, Any] | None, calls: "list[CallEntry]"
-) -> tuple[dict[int, "tuple[Message, ...]"], str]:
-    """The prompts of calls, as far as the crew has not changed, and why others are not available."""
-    import warnings
-
-    from crewrun.batch.run_identity import addresses_of
-    from crewrun.cli.setup import folder_of, load_env
-    from crewrun.definitions import load
-    from crewrun.errors import CrewrunError, CrewrunWarning
-    from crewrun.inspect.prompts import rebuild
-    from crewrun.llm.gateway import Gateway
-    from crewrun.llm.options import GatewayOptions
-
-    if inputs is None:
-        return {}, "the row's input no longer exists"
-    options = view.manifest.options
-    outputs = [(task["name"], task["output"]) for task in record["tasks"]] if record else []
-    here = os.getcwd()
-    try:
-        os.chdir(view.manifest.cwd)
-        load_env()
-        load_env(folder_of(view.manifest.crew))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CrewrunWarning)
-            crew = load(view.manifest.crew, engine=options.get("engine", "crewrun")).target.crew
-        if crew is None:
-            return {}, f"{view.manifest.crew} is not a crew of crewrun's own"
-        gateway = Gateway(GatewayOptions(model=options.get("model"), base_url=options.get("base_url")))
-        if options.get("same_endpoint"):
-            gateway.count_as_called_at(addresses_of(view.manifest.definition.get("endpoints") or ()))
-        rebuilt = rebuild(crew, inputs, outputs, calls, gateway, view.name)
-        lost = ", ".join(map(repr, rebuilt.unrecorded))
-        return rebuilt.prompts, f"the result or failure of {lost} is not in the journal" if lost else _CREW_CHANGED
-    except (CrewrunError, OSError) as gone:
-        return {}, " ".join(str(gone).split())
-    finally:
-        os.chdir(here)
 
 
 def lines(shown: dict[str, Any]) -> list[str]:
@@ -196,6 +140,9 @@ def lines(shown: dict[str, Any]) -> list[str]:
         report += ["", f"output: {_json(record['output'])}"]
     if shown["no_prompt"]:
         report += ["", f"prompts that are not shown: --log-prompts would have kept them; {shown['no_prompt']}"]
+    report += [""] if record and record.get("expectations") else []
+    for name, reason in (record.get("expectations") or {}).items() if record else ():
+        report.append(f"expected {name!r}: {'met' if reason is True else f'missed: {reason}'}")
     failed = [f"{one['tool']} {one['count']} ×" for one in shown["tool_failures"]]
     report += ["", f"failed calls of tools: {', '.join(failed)}"] if failed else []
     return [*report, "", f"in all: {_spent(shown['totals'])}"]

@@ -119,6 +119,9 @@ def lines(status: "Status") -> list[str]:
         error = shortened(" ".join(failing.error.split()), _EXAMPLE_CHARS)
         how = f"{failing.reason} in task {failing.task}"
         report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
+    for one in status.expectations:
+        missed = f"; {one.id}: {shortened(one.reason or '', _EXAMPLE_CHARS)}" if one.missed else ""
+        report.append(f"  expected {one.name!r}: {one.missed:,} of {count(one.checked, 'row')} missed it{missed}")
     if status.results and not os.path.exists(status.results):
         name = nearby(status.results)
         if status.state != "running":

@@ -5,10 +5,15 @@ from collections.abc import Iterable, Iterator
 
 from crewrun.batch_flags import batch_flags
 from crewrun.errors import nearest
+from crewrun.tracebacks import FULL_TRACEBACK
 
 _PREFIX = "CREWRUN_"
-# Those that are no flag of a batch: the command line's own, one of flows, and what `--notify` has for its command.
-_OTHERS = ("CREWRUN_CREW", "CREWRUN_FLOW_STATES", "CREWRUN_EXIT_CODE", "CREWRUN_TEXT", "CREWRUN_RESULTS", "CREWRUN_RUN")
+# Those that are no flag of a batch: the command line's own, those of flows and of programs in Python, and what
+# `--notify` has for its command.
+_OTHERS = (
+    *("CREWRUN_CREW", "CREWRUN_FLOW_STATES", FULL_TRACEBACK),
+    *("CREWRUN_EXIT_CODE", "CREWRUN_TEXT", "CREWRUN_RESULTS", "CREWRUN_RUN"),
+)
 
 
 def unknown_variables() -> Iterator[str]:

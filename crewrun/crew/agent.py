@@ -33,6 +33,7 @@ from crewrun.llm.sync import run_sync
 from crewrun.row_context import RowContext, new_row_context
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
+from crewrun.tracebacks import shorten
 
 # Calls of these need no Site, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
@@ -70,7 +71,12 @@ class Agent(AgentDefinition):
         With `response_format` the answer is validated and is in the output's `pydantic`. Raises what a kickoff does;
         TypeError unless exactly one of `messages` and `query` is given.
         """
-        return await report_to_watch(self._crewrun_kickoff(self._one_of(messages, query), response_format, input_files))
+        prompt = self._one_of(messages, query)
+        try:
+            return await report_to_watch(self._crewrun_kickoff(prompt, response_format, input_files))
+        except Exception as error:
+            shorten(error)
+            raise
 
     async def _crewrun_kickoff(
         self,

@@ -14,6 +14,7 @@ from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.references import check_loaded
 from crewrun.row_context import RowContext, new_row_context
+from crewrun.tracebacks import shorten
 from crewrun.usage import UsageCounter
 
 Inputs = Mapping[str, Any]
@@ -49,7 +50,11 @@ class KickoffFamily(Generic[Output]):
         check_loaded()
         row_context = new_row_context()
         self._crewrun_usage = row_context.usage
-        return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
+        try:
+            return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
+        except Exception as error:
+            shorten(error)
+            raise
 
     kickoff_async = akickoff
 
@@ -102,8 +107,12 @@ class KickoffFamily(Generic[Output]):
         async def run(one: Inputs) -> Output:
             return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
 
-        async with open_gateway():
-            return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
+        try:
+            async with open_gateway():
+                return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
+        except Exception as error:
+            shorten(error)
+            raise
 
     kickoff_for_each_async = akickoff_for_each
 

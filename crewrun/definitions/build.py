@@ -26,7 +26,7 @@ from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
 from crewrun.skills.loader import load_skill
 
-_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity"})
+_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity", "expect"})
 
 
 def build(spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> Crew:

@@ -127,11 +127,20 @@ CREW: Mapping[str, str] = {
     "embedder": "Who chooses passages of knowledge: {provider: openai or ollama, config: …}. Default: their words.",
     "skills": "Folders with skills (SKILL.md). All agents see their descriptions and may load the rest.",
     "batch": "Defaults for the flags of `crewrun batch`.",
+    "expect": "What is expected of each row's output, by name: checked without a call, counted, and failing no row.",
     "identity": "What counts as the same run when a batch is repeated.",
     "verbose": "Accepted for CrewAI's sake; has no effect.",
 }
 IDENTITY: Mapping[str, str] = {
     "base_url": "ignore: rows that are done stay done when models are called at another address. Default: count.",
+}
+EXPECTATION: Mapping[str, str] = {
+    "field": "The field of the output that is meant, such as items[0].price. Default: the whole output.",
+    "schema": "A JSON Schema that it validates against, or the path of a file with one.",
+    "equals": "The value that it has.",
+    "contains": "A text that is in it, or an entry that the list has.",
+    "matches": "A regular expression that matches a part of it.",
+    "python": "A function (module:attr) of output, row or input that returns true.",
 }
 IGNORED = "Accepted for CrewAI's sake; has no effect."
 EXTENSION = "Your own, such as a mapping with anchors (&name) that agents and tasks refer to; has no effect."

@@ -68,7 +68,7 @@ def unknown_key(path: KeyPath) -> str:
         return f"{key!r} is not supported by this version of crewrun"
     if key == "name" and len(path) == 3 and path[0] in ("agents", "tasks"):
         return f"is not a key here; the name of {spec.noun} is its key under {str(path[0])!r}"
-    names = list(spec.model_fields)
+    names = [field.alias or name for name, field in spec.model_fields.items()]
     near = suggest(key, names)
     return f"unknown key {key!r}{near}" if near else f"unknown key {key!r}; the keys of {spec.noun} are {listed(names)}"
 

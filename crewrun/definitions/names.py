@@ -18,6 +18,8 @@ from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.problems import KeyPath, Problem, Value, listed
 from crewrun.definitions.source import DefinitionSource, Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.expect.comparison import compiled, parse
+from crewrun.expect.expectation import Called, Compared, Expectation, called_of, expectation_of
 from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
@@ -71,6 +73,23 @@ class NameResolver:
     def guardrail(self, text: str) -> str | Callable[..., Any]:
         """The function if `text` is a reference to one, else `text` itself: a rule for a model to judge."""
         return self.function(text) if is_reference(text) else text
+
+    def expectation(self, entry: Any) -> Expectation:
+        """The expectation of an entry of `expect`: a comparison, a reference to a function, or a mapping of checks."""
+        if not isinstance(entry, str):
+            fields = entry.explicit()
+            return expectation_of({**fields, "python": self.called(fields["python"])} if "python" in fields else fields)
+        if is_reference(entry):
+            return Expectation((self.called(entry),))
+        return Expectation((Compared(parse(entry)),))
+
+    def called(self, reference: str) -> Called:
+        """The function of an expectation. Raises DefinitionError for parameters that nothing fills."""
+        return called_of(self.function(reference), reference)
+
+    def pattern(self, text: str) -> Any:
+        """A regular expression."""
+        return compiled(text)
 
     def model_class(self, reference: str) -> type[BaseModel]:
         """The pydantic class at `module:attr`."""

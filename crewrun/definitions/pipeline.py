@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 from crewrun.definitions.build import build
 from crewrun.definitions.checks import check
@@ -14,6 +15,7 @@ from crewrun.definitions.source import DefinitionSource
 from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
 from crewrun.errors import CrewrunWarning
+from crewrun.expect.expectations import Expectations
 from crewrun.target.crew import CrewTarget
 
 
@@ -46,4 +48,6 @@ def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: 
     crew = build(spec, source, folder, objects)
     if not rules.crewai:
         crew.set_crew_yaml()
-    return Definition(CrewTarget(crew), batch=batch, path=Path(path), kind=kind)
+    expectations: dict[str, Any] = dict(spec.expect or {})
+    target = CrewTarget(crew, expectations=Expectations(expectations))
+    return Definition(target, batch=batch, path=Path(path), kind=kind)

@@ -13,6 +13,7 @@ from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
     CrewSpec,
+    ExpectationSpec,
     IdentitySpec,
     KnowledgeConfigSpec,
     LLMSpec,
@@ -31,6 +32,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     BatchSpec: {name: field.description for name, field in batch_flags().items()},
     CrewSpec: descriptions.CREW,
     IdentitySpec: descriptions.IDENTITY,
+    ExpectationSpec: descriptions.EXPECTATION,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
 }
 _REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}

@@ -40,11 +40,13 @@ from crewrun.definitions.value_types import (
     Name,
     NoHumanInput,
     OutputFile,
+    Pattern,
     Seconds,
     Text,
     Texts,
     Tool,
     ToolChoice,
+    looked_up,
     one_of,
 )
 from crewrun.llm.parameters import STRUCTURED
@@ -270,6 +272,31 @@ class IdentitySpec(Spec):
     base_url: Literal["count", "ignore"] | None = None
 
 
+class ExpectationSpec(Spec):
+    """What is expected of the output, or of a `field` of it: all of the other keys must hold."""
+
+    noun = "an expectation"
+
+    field: Text | None = None
+    schema_: Annotated[JSONSchema | None, Field(alias="schema")] = None
+    equals: Any = None
+    contains: Any = None
+    matches: Pattern | None = None
+    python: Name | None = None
+
+    def explicit(self) -> dict[str, Any]:
+        """The values that the file sets, by key; `equals` may be null."""
+        fields = super().explicit() | ({"equals": self.equals} if "equals" in self.model_fields_set else {})
+        return {name.removesuffix("_"): value for name, value in fields.items()}
+
+
+Expectation = Annotated[
+    Annotated[Text, TEXT] | Annotated[ExpectationSpec, MAPPING],
+    one_of("a comparison such as output.total == row.total, a function module:attr, or a mapping such as {field: …}"),
+    looked_up("expectation"),
+]
+
+
 class CrewSpec(Spec):
     """The whole file. `llm` is for agents without one of their own; `inputs` are defaults for placeholders."""
 
@@ -299,6 +326,7 @@ class CrewSpec(Spec):
     output_log_file: LogName | None = None
     batch: BatchSpec | None = None
     identity: IdentitySpec | None = None
+    expect: Annotated[dict[Name, Expectation], Field(min_length=1)] | None = None
     verbose: bool | None = None
     knowledge: KnowledgeObject | None = None
     knowledge_sources: list[KnowledgeSource] | None = None
@@ -322,6 +350,8 @@ def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
             return BatchSpec
         case ["identity"]:
             return IdentitySpec
+        case ["expect", _]:
+            return ExpectationSpec
         case ["knowledge_config"] | ["manager_agent", "knowledge_config"] | ["agents", _, "knowledge_config"]:
             return KnowledgeConfigSpec
     return CrewSpec

@@ -57,7 +57,7 @@ def _file(template: str) -> str:
         raise PydanticCustomError("name", "{why}", {"why": str(wrong)}) from None
 
 
-def _looked_up(method: str) -> AfterValidator:
+def looked_up(method: str) -> AfterValidator:
     """Replaces a name by what it names, using this method of `Names`."""
 
     def find(value: Any, info: ValidationInfo) -> Any:
@@ -126,31 +126,32 @@ NoHumanInput = Annotated[bool, AfterValidator(_no_human_input), WithJsonSchema({
 Tool = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("the name of a tool, or a mapping of one name to the tool's arguments"),
-    _looked_up("tool"),
+    looked_up("tool"),
     _TOOL,
 ]
 ToolChoice = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("auto, none, required, or a mapping that names a function"),
 ]
-Function = Annotated[Name, _looked_up("function"), _REFERENCE]
+Function = Annotated[Name, looked_up("function"), _REFERENCE]
 Functions = Annotated[
     Annotated[Function, TEXT] | Annotated[list[Function], LIST], one_of("a reference module:attr, or a list of them")
 ]
-Guardrail = Annotated[Text, _looked_up("guardrail"), _WORDS]
+Guardrail = Annotated[Text, looked_up("guardrail"), _WORDS]
 Guardrails = Annotated[
     Annotated[Guardrail, TEXT] | Annotated[list[Guardrail], LIST], one_of("a guardrail, or a list of them")
 ]
-ModelClass = Annotated[Name, _looked_up("model_class"), _REFERENCE]
+ModelClass = Annotated[Name, looked_up("model_class"), _REFERENCE]
+Pattern = Annotated[Text, looked_up("pattern"), _WORDS]
 InputFile = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],
     one_of("the path or address of a file"),
 ]
-KnowledgeObject = Annotated[Name, _looked_up("knowledge"), _REFERENCE]
+KnowledgeObject = Annotated[Name, looked_up("knowledge"), _REFERENCE]
 KnowledgeSource = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("the path of a file, a reference module:attr, or a mapping with source_type"),
-    _looked_up("knowledge_source"),
+    looked_up("knowledge_source"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -167,5 +168,5 @@ KnowledgeSource = Annotated[
 JSONSchema = Annotated[
     Annotated[Name, TEXT] | Annotated[dict[str, Any], MAPPING],
     one_of("a JSON Schema, or the path of a file that holds one"),
-    _looked_up("json_schema"),
+    looked_up("json_schema"),
 ]

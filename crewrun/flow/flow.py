@@ -33,6 +33,7 @@ from crewrun.flow.store import FlowPersistence, Saved, Store
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
 from crewrun.row_context import RowContext, new_row_context
+from crewrun.tracebacks import shorten
 from crewrun.usage import UsageCounter
 
 __all__ = ["Flow", "FlowState", "and_", "listen", "or_", "persist", "router", "start"]
@@ -170,7 +171,11 @@ class Flow(KickoffFamily[Any], Generic[S]):
         row_context = new_row_context()
         self._crewrun_usage = row_context.usage
         files = as_files(input_files, "input_files") if input_files else {}
-        return await self._crewrun_kickoff(inputs, row_context, files, restore_from_state_id)
+        try:
+            return await self._crewrun_kickoff(inputs, row_context, files, restore_from_state_id)
+        except Exception as error:
+            shorten(error)
+            raise
 
     kickoff_async = akickoff
 

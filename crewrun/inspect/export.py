@@ -68,6 +68,11 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         return (line for _, line in self.placed())
 
+    def at(self, number: int) -> bytes:
+        """The line with this number, from 0. Not while they are iterated over."""
+        self._file.seek(self._starts[number])
+        return self._file.read(self._ends[number] - self._starts[number])
+
     def placed(self) -> Iterator[tuple[int, bytes]]:
         """Each line with the offset at which it begins."""
         position = -1

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from crewrun.errors import UsageError, suggest
@@ -100,8 +100,23 @@ def logged_prompts(view: View, match: FoundRow) -> dict[int, list[dict[str, str]
     return prompts
 
 
-def describe_call(view: View, entry: CallEntry, prompt: Any, source: str | None) -> dict[str, Any]:
-    """A call as `--json` prints it. `source` says where the prompt comes from: the log, or rebuilt and proven."""
+def describe_calls(
+    view: View, entries: Sequence[CallEntry], prompts: Mapping[int, tuple[Any, str]]
+) -> list[dict[str, Any]]:
+    """A row's calls as `--json` prints them.
+
+    `prompts` are those that are available, by the numbers of their calls, each with where it comes from: the log, or
+    rebuilt and proven.
+    """
+    turn_of = turns(view, entries)
+    return [
+        _describe(view, entry, *prompts.get(entry.seq, (None, None)))
+        | ({"turn": turn_of[entry.seq]} if entry.seq in turn_of else {})
+        for entry in entries
+    ]
+
+
+def _describe(view: View, entry: CallEntry, prompt: Any, source: str | None) -> dict[str, Any]:
     about: dict[str, Any] = {
         "seq": entry.seq,
         "session": entry.session,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from crewrun.failed_tools import shortened_error
+from crewrun.inspect.expectations import ExpectationCount, count_expectations
 from crewrun.inspect.view import SessionRecord, View, command_of, spent_json
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
@@ -72,6 +73,7 @@ class Status:
     failed: int
     failures: list[FailedRows]
     tool_failures: list[ToolFailureCount]
+    expectations: list[ExpectationCount]
     spent: dict[str, Any] | None
     in_all: dict[str, Any]
     command: str
@@ -146,6 +148,7 @@ class Status:
                 for f in self.failures
             ],
             "tool_failures": [asdict(failing) for failing in self.tool_failures],
+            "expectations": [count.to_json() for count in self.expectations],
             "command": self._next_command(),
         }
 
@@ -169,6 +172,8 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     tiers = tier_uses(view.db, only=session.id) if session is not None else {}
     failures = [_failed_rows(view, group) for group in ended if group.ended != OK]
     failing = _failing_tools(view)
+    only = session.id if session is not None and state == "running" and session.ended_at is None else None
+    expectations = count_expectations(view, only=only)
     view.db.execute("commit")
     elsewhere = last_event(view.folder.log).get("elsewhere")
     return Status(
@@ -182,6 +187,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         failed=sum(group.count for group in failures),
         failures=sorted(failures, key=lambda group: (-group.count, group.category)),
         tool_failures=failing,
+        expectations=expectations,
         spent=_spent(session, owed, tiers) if session else None,
         in_all=spent_json(in_all),
         command=view.command,

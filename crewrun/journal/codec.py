@@ -34,13 +34,15 @@ def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], i
         _value(outcome.output, replies),
         [_task(task, replies, code) for task in outcome.tasks],
     ]
-    tools, tiers = outcome.tool_failures, outcome.tiers
-    if outcome.error or outcome.files or replayed or tools or tiers:
+    tools, tiers, expectations = outcome.tool_failures, outcome.tiers, dict(outcome.expectations)
+    if outcome.error or outcome.files or replayed or tools or expectations or tiers:
         record += [outcome.error.to_json() if outcome.error else 0, list(outcome.files)]
-    if replayed or tools or tiers:
+    if replayed or tools or expectations or tiers:
         record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd] if replayed else 0)
-    if tools or tiers:
-        record.append([_failed_tools(failed) for failed in (tools, *map(_of_task, outcome.tasks))] if tools else [])
+    if tools or expectations or tiers:
+        record.append([_failed_tools(failed) for failed in (tools, *map(_of_task, outcome.tasks))])
+    if expectations or tiers:
+        record.append(expectations)
     if tiers:
         record.append(tiers)
     return as_json(record)
@@ -72,7 +74,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
     replayed: Any
     failed: Any  # the row's failed tools, then each task's
     tiers: Any
-    error, files, replayed, failed, tiers = more + [0, [], 0, [], {}][len(more) :]
+    error, files, replayed, failed, expectations, tiers = more + [0, [], 0, [], {}, {}][len(more) :]
     failures = [[FailedTool(*one) for one in group] for group in failed] or [[]] * (len(tasks) + 1)
     return Outcome(
         row=row,
@@ -103,6 +105,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
         files=files,
         replayed=Replayed(replayed[0], replayed[1], Usage(*replayed[2]), replayed[3]) if replayed else None,
         tool_failures=failures[0],
+        expectations=expectations,
         tiers={tier: TierUse(*use) for tier, use in tiers.items()},
     )
 

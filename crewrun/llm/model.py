@@ -14,6 +14,7 @@ from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.sync import run_sync
 from crewrun.messages import Tier
+from crewrun.tracebacks import shorten
 
 
 class LLM(ModelFields):
@@ -65,13 +66,18 @@ class LLM(ModelFields):
             ask_model,
         )  # with the gateway: a third of the time to import LLM alone
 
-        if is_custom(self):  # a class with no `acall` of its own
+        try:
+            if not is_custom(self):
+                return await ask_model(self, messages, tools, available_functions, response_model or self.reply_model)
+            # a class with no `acall` of its own
             if calling.get() is self:
                 raise NotImplementedError(f"{type(self).__name__}: a BaseLLM has no call but its own")
             more = {"tools": tools, "callbacks": callbacks, "available_functions": available_functions}
             more |= {"from_task": from_task, "from_agent": from_agent, "response_model": response_model}
             return await ask_custom(self, CallArguments((messages,), {n: v for n, v in more.items() if v is not None}))
-        return await ask_model(self, messages, tools, available_functions, response_model or self.reply_model)
+        except Exception as error:
+            shorten(error)
+            raise
 
     def call(
         self,

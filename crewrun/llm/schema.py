@@ -146,6 +146,10 @@ class OutputSchema:
             ) from None
         return Structured(_finite_only(instance.model_dump(mode="json")), instance)
 
+    def check(self, value: Any) -> None:
+        """Raise NotValid if `value`, of JSON, does not validate. For a schema made by `of_json_schema`."""
+        self._checked(value)
+
     @tolerant
     def _checked(self, value: Any) -> Any:
         try:

@@ -18,10 +18,15 @@ def is_ours(file: str) -> bool:
     return file.startswith(_OURS)
 
 
+def is_installed(file: str) -> bool:
+    """Whether `file` belongs to a package that pip installed."""
+    return any(folder in file for folder in _INSTALLED)
+
+
 @lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
     """Whether `file` is the user's own: neither installed, nor Python's, nor crewrun's."""
-    return not (file.startswith((_STANDARD, "<", _OURS)) or any(folder in file for folder in _INSTALLED))
+    return not (file.startswith((_STANDARD, "<", _OURS)) or is_installed(file))
 
 
 def shown(path: str) -> str:
@@ -40,6 +45,12 @@ def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
 def users_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame of the user's own code among `frame` and its callers, None without one."""
     return next((one for one in frames_from(frame) if is_users(one.f_code.co_filename)), None)
+
+
+def levels_to_users_frame(frame: FrameType) -> int | None:
+    """The `stacklevel` with which a warning from `frame` is shown at the innermost line of the user's own code."""
+    numbered = enumerate(frames_from(frame), start=1)
+    return next((level for level, one in numbered if is_users(one.f_code.co_filename)), None)
 
 
 def place_in(frame: FrameType | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from crewrun.crew.crew import Crew, TaskPreview
 from crewrun.diagram import Diagram
 from crewrun.errors import InputInvalid, nearest
+from crewrun.expect.expectations import NOTHING, Expectations
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.model_fields import ModelFields
@@ -44,6 +45,8 @@ class Target(ABC):
     """Whether each row makes a crew, which `crew_of_row` tries to make in advance."""
     has_known_models: bool = False
     """Whether `models` has all models that rows may call."""
+    expectations: Expectations = NOTHING
+    """What is expected of each row's output, which is checked and counted; a row that misses it is not failed."""
 
     @property
     def runs_code(self) -> bool:

@@ -13,6 +13,7 @@ from crewrun.crew.output_files import absolute_files
 from crewrun.crew.plot import diagram_of
 from crewrun.diagram import Diagram
 from crewrun.errors import InputInvalid
+from crewrun.expect.expectations import NOTHING, Expectations
 from crewrun.limits.windows import share_window
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
@@ -44,8 +45,9 @@ class CrewTarget(Target):
 
     has_known_models = True
 
-    def __init__(self, crew: Crew, copies: PerRowCopy | None = None) -> None:
+    def __init__(self, crew: Crew, copies: PerRowCopy | None = None, expectations: Expectations = NOTHING) -> None:
         self.crew: Crew = crew
+        self.expectations = expectations
         self._copies = copies
         self.folder = crew.folder
 
@@ -71,10 +73,11 @@ class CrewTarget(Target):
 
     @property
     def readable_inputs(self) -> frozenset[str] | None:
-        """The inputs that its texts name; None if callbacks or files may use others."""
-        if self.crew.before_kickoff_callbacks or self.has_files:
+        """The inputs that its texts and expectations name; None if callbacks or files may use others."""
+        expected = self.expectations.inputs
+        if self.crew.before_kickoff_callbacks or self.has_files or expected is None:
             return None
-        return names_in(self.crew)
+        return names_in(self.crew) | expected
 
     @property
     def named_inputs(self) -> frozenset[str]:

@@ -330,6 +330,7 @@ def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -
             },
         ],
         "tool_failures": [],
+        "expectations": [],
         "not_taken": [],
         "usage": {
             "prompt_tokens": totals["prompt_tokens"],

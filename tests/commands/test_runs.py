@@ -198,6 +198,7 @@ def test_status_as_json(looked_at: Place) -> None:
             },
         ],
         "tool_failures": [],
+        "expectations": [],
         "command": "crewrun batch in.jsonl -j 1",
     }
 

@@ -315,6 +315,7 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
     """The largest group first, each with its cause and the way out."""
     failures = Failures()
     slow = error(C.TIMEOUT, "no reply within 30 s", kind="CallTimedOut", task="draft", retryable=True)
+    refused = error(C.GUARDRAIL, "no answer in 0 tries", kind="GuardrailFailed")
     failures.add(row("a"), slow)
     for n in range(3):
         failures.add(row(f"b{n}"), error(C.GUARDRAIL, f"no answer in {n} tries", kind="GuardrailFailed"))
@@ -327,8 +328,10 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
             None,
             "b0",
             1,
-            error(C.GUARDRAIL, "no answer in 0 tries", kind="GuardrailFailed"),
+            refused,
             "a guardrail or hook refused it; see its message, and the task's prompt",
+            0,
+            fingerprint(refused),
         ),
         FailureGroup(
             2,
@@ -339,6 +342,8 @@ def test_failures_are_grouped_with_the_first_as_example() -> None:
             1,
             slow,
             "a call takes longer than it may; raise --call-timeout, or lower -j",
+            0,
+            fingerprint(slow),
         ),
     ]
 

@@ -334,6 +334,7 @@ def test_the_specs_have_the_fields_of_the_classes() -> None:
         "inputs",
         "llm",
         "batch",
+        "expect",
         "identity",
         "before_kickoff",
         "after_kickoff",

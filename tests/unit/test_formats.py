@@ -23,6 +23,7 @@ from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
     CrewSpec,
+    ExpectationSpec,
     IdentitySpec,
     KnowledgeConfigSpec,
     LLMSpec,
@@ -769,7 +770,16 @@ def test_a_project_is_run_by_its_folder(tmp_path: Path) -> None:
 SCHEMA = crew_schema()
 SPECS: dict[str, type[Spec]] = {
     spec.__name__: spec
-    for spec in (AgentSpec, BatchSpec, IdentitySpec, KnowledgeConfigSpec, LLMSpec, NamedTaskSpec, TaskSpec)
+    for spec in (
+        AgentSpec,
+        BatchSpec,
+        ExpectationSpec,
+        IdentitySpec,
+        KnowledgeConfigSpec,
+        LLMSpec,
+        NamedTaskSpec,
+        TaskSpec,
+    )
 }
 
 
@@ -797,7 +807,8 @@ def test_the_schema_has_the_keys_of_the_specs() -> None:
     assert set(SCHEMA["$defs"]) == set(SPECS)
     for name, spec in (SPECS | {"CrewSpec": CrewSpec}).items():
         flags = {key.replace("_", "-") for key in spec.model_fields} if spec is BatchSpec else set()
-        assert set(parts[name]["properties"]) == set(spec.model_fields) | spec.ignored | flags
+        keys = {field.alias or key for key, field in spec.model_fields.items()}
+        assert set(parts[name]["properties"]) == keys | spec.ignored | flags
         assert parts[name]["additionalProperties"] is False
         assert [key for key, part in parts[name]["properties"].items() if not part["description"]] == []
 

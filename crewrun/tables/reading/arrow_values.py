@@ -54,7 +54,7 @@ def _scalar(kind: Any, types: Any) -> Converter:
     if types.is_time(kind):
         return _from_int64(partial(_time, _PER_S[kind.unit]))
     if types.is_duration(kind):
-        return _from_int64(partial(_duration, _PER_S[kind.unit]))
+        return _from_int64(partial(duration_text, _PER_S[kind.unit]))
     if types.is_interval(kind):
         return _each(lambda value: f"P{value.months}M{value.days}DT{_decimal(value.nanoseconds, _PER_S['ns'])}S")
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
@@ -110,25 +110,27 @@ def _instant(per_s: int, zone: str, value: int) -> str:
         moment = _EPOCH + timedelta(seconds=seconds)
     except OverflowError:
         return f"{_decimal(value, per_s)} s since 1970-01-01{zone}"
-    return f"{moment.isoformat()}{_fraction(fraction, per_s)}{zone}"
+    return f"{moment.isoformat()}{fraction_text(fraction, per_s)}{zone}"
 
 
 def _time(per_s: int, value: int) -> str:
     seconds, fraction = divmod(value, per_s)
     minutes, seconds = divmod(seconds, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{_fraction(fraction, per_s)}"
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{fraction_text(fraction, per_s)}"
 
 
-def _duration(per_s: int, value: int) -> str:
+def duration_text(per_s: int, value: int) -> str:
+    """`PT1.5S` for a number of which there are `per_s` in a second."""
     return f"{'-' if value < 0 else ''}PT{_decimal(abs(value), per_s)}S"
 
 
 def _decimal(value: int, per_s: int) -> str:
     sign, value = ("-", -value) if value < 0 else ("", value)
-    return f"{sign}{value // per_s}{_fraction(value % per_s, per_s)}"
+    return f"{sign}{value // per_s}{fraction_text(value % per_s, per_s)}"
 
 
-def _fraction(value: int, per_s: int) -> str:
+def fraction_text(value: int, per_s: int) -> str:
+    """`.25` for a part of a second, nothing for none."""
     return f".{value:0{len(str(per_s)) - 1}}".rstrip("0") if value else ""
 
 

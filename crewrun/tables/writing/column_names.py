@@ -19,6 +19,7 @@ LAST: Final = (
 # Result lines have more, which --columns can name.
 _FURTHER: Final = (
     *("input", "schema", "attempts", "started_at", "tasks", "files", "replayed", "tool_failures"),
+    "expectations",
     *("error.type", "error.task", "error.http_status", "error.retryable", "error.attempts", "error.raw"),
     *("calls", "total_tokens", "cached_prompt_tokens", "reasoning_tokens", "cache_write_prompt_tokens"),
     "estimated_calls",
@@ -30,6 +31,7 @@ _OF_USAGE: Final = frozenset(
     }
 )
 _FIELDS: Final = ("input.", "output.")
+_EXPECTED: Final = "expectations."
 # The kinds of columns that may have no value in any row.
 _KINDS: Final = {
     **dict.fromkeys((*_OF_USAGE, "index", "attempts", "error.http_status", "error.attempts"), Kind.INT),
@@ -83,9 +85,9 @@ def getter(name: str) -> Callable[[Record], Any]:
 
 def _check(name: str) -> None:
     fixed = (*FIRST, "output", *LAST, *_FURTHER)
-    if name in fixed or (is_field(name) and name not in _FIELDS):
+    if name in fixed or (name.startswith((*_FIELDS, _EXPECTED)) and name not in (*_FIELDS, _EXPECTED)):
         return
-    names = ", ".join((*FIRST, "input.NAME", "output", "output.FIELD", *LAST, *_FURTHER))
+    names = ", ".join((*FIRST, "input.NAME", "output", "output.FIELD", *LAST, *_FURTHER, f"{_EXPECTED}NAME"))
     near = suggest(name, fixed) or f" (an input is 'input.{name}', a field of the output 'output.{name}')"
     raise UsageError(f"--columns: no column {name!r}{near}; the columns are {names}")
 

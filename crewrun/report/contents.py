@@ -1,0 +1,99 @@
+"""`gather`: everything that a report shows of a run, as the head of the page and packs."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crewrun.batch.rebuilt_prompts import RunCrew
+from crewrun.batch.run_input import is_wanted, visit_rows
+from crewrun.batch.run_results import RunResults
+from crewrun.errors import UsageError
+from crewrun.report.calls import RowTools
+from crewrun.report.details import ALL_BYTES, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
+from crewrun.report.head import head_of
+from crewrun.report.packs import Pack, PackFile, clean, pack, pack_file
+from crewrun.report.row_details import RowDetails
+from crewrun.report.row_pass import RowPass
+from crewrun.report.texts import TextPacks
+from crewrun.report.timeline import Timeline, read_timeline
+from crewrun.row import Row
+
+EXTREME: Final = 100  # rows that are listed as the slowest and the most expensive
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The head of the page as JSON values, and its packs, which are made or read one by one."""
+
+    head: Mapping[str, Any]
+    packs: Iterator[Pack]
+
+
+@asynccontextmanager
+async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
+    """What the page has of `results`, whose lines are in the input's order; `crew` rebuilds prompts.
+
+    Raises JournalDamaged, OutputFailed when there is no room for temporary files, and OSError.
+    """
+    view = results.view
+    with pack_file() as text_packs, pack_file() as detail_packs:
+        texts = TextPacks(text_packs, len(results.lines))
+        rows = RowPass(texts, RowTools(view))
+        for record in results.records():
+            rows.add(record)
+        notes = [*results.notes]
+        if view is not None:
+            notes += await _see_input(results, rows)
+        texts.close()
+        timeline = read_timeline(view.folder.log) if view is not None else Timeline()
+        details = RowDetails(results, rows, crew, timeline.prompts)
+        columns = pack("rows", rows.table.pieces(rows.fields.columns(len(rows.table))))
+        room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
+        choice, made = await _add_details(details, rows, detail_packs, room)
+        head = head_of(results, rows, crew, timeline)
+        head["notes"] = notes + head["notes"]
+        head["details"] = {"all": choice.words is None, "bound_text": choice.words, "chunk_of": made.first_rows}
+        yield Contents(clean(head), _each(columns, text_packs, detail_packs))
+
+
+async def _see_input(results: RunResults, rows: RowPass) -> list[str]:
+    """Pass the rows of the input to `rows`. Returns what is not known because it cannot be read."""
+    view = results.view
+    if view is None:
+        return []
+    wanted = is_wanted(view.manifest)
+
+    def see(row: Row) -> None:
+        rows.see_input(row, wanted=wanted(row))
+
+    try:
+        await visit_rows(view.manifest, see)
+    except UsageError as gone:
+        return [f"lines and unfinished rows are not known: {gone}"]
+    return []
+
+
+async def _add_details(
+    details: RowDetails, rows: RowPass, packs: PackFile, room_bytes: int
+) -> tuple[Choice, DetailPacks]:
+    """The details of all rows if they fit, else of some."""
+    table = rows.table
+    if (choice := choose_all(len(table))) is not None:
+        made = DetailPacks(packs, room_bytes)
+        if made.add_all(await details.of_rows(choice.rows)):
+            return choice, made
+        packs.clear()
+    choice = choose_some(
+        table.finished, table.status.rows_of("failed"), table.time.largest(EXTREME), table.cost.largest(EXTREME)
+    )
+    made = DetailPacks(packs, SOME_BYTES)
+    if not made.add_all(await details.of_rows(choice.rows)):
+        choice = Choice(choice.rows, f"{choice.words}, as far as there is room: {made.rows:,} rows")
+    return choice, made
+
+
+def _each(columns: Pack, *files: PackFile) -> Iterator[Pack]:
+    yield columns
+    for file in files:
+        yield from file

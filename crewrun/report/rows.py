@@ -1,0 +1,132 @@
+"""`RowTable`: the rows of a report as columns, one pack for all of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from crewrun.report.columns import Codes, Numbers, Texts
+from crewrun.report.packs import encoded
+from crewrun.row import Row
+
+STATUSES: Final = ("ok", "failed", "unfinished")
+
+_COLUMNS: Final = (
+    *("line", "status", "category", "task", "cost", "time"),
+    *("prompt_tokens", "completion_tokens", "calls", "started"),
+)
+
+
+class RowTable:
+    """What is known of every row, in about 120 bytes. Rows are numbered from 0, as they are added."""
+
+    def __init__(self) -> None:
+        self.ids = Texts()
+        self.status = Codes(STATUSES)
+        self.category, self.task = Codes(), Codes()
+        self.tools = Codes([()])
+        self.cost, self.time = Numbers(), Numbers()
+        self.line, self.started = Numbers(), Numbers()
+        self.prompt_tokens, self.completion_tokens, self.calls = Numbers(), Numbers(), Numbers()
+        self.counts = dict.fromkeys(STATUSES, 0)
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    @property
+    def finished(self) -> int:
+        """How many rows have a result; they come before the others."""
+        return len(self) - self.counts["unfinished"]
+
+    def add(self, record: Mapping[str, Any], tools: Sequence[str]) -> None:
+        """Add a result, as whose line in the input none is known. `tools` are those that it called, sorted."""
+        error, usage = object_in(record, "error"), object_in(record, "usage")
+        self._add_head(record["id"], record["status"], None)
+        self.category.add(text_in(error, "category"))
+        self.task.add(text_in(error, "task"))
+        self.tools.add(tuple(tools))
+        self.cost.add(micro_usd(number_in(record, "cost_usd")))
+        self.time.add(milliseconds(number_in(record, "duration_s")))
+        self.started.add(unix_ms(record["started_at"]))
+        self.prompt_tokens.add(number_in(usage, "prompt_tokens"))
+        self.completion_tokens.add(number_in(usage, "completion_tokens"))
+        self.calls.add(number_in(usage, "calls"))
+
+    def add_unfinished(self, row: Row) -> None:
+        """Add a row of the input that has no result."""
+        self._add_head(row.id, "unfinished", row.line)
+        self.tools.add(())
+        for column in (self.category, self.task):
+            column.add(None)
+        for number in (self.cost, self.time, self.started, self.prompt_tokens, self.completion_tokens, self.calls):
+            number.add(None)
+
+    def pieces(self, more: Mapping[str, Numbers | Codes]) -> Iterator[bytes]:
+        """The pack as JSON, with `more` columns of all rows by their names."""
+        yield b'{"count":%d,"columns":{"id":' % len(self)
+        yield from self.ids.pieces()
+        yield b',"tools":'
+        yield from self._tool_pieces()
+        own = (
+            "line",
+            "status",
+            "category",
+            "task",
+            "cost",
+            "time",
+            "prompt_tokens",
+            "completion_tokens",
+            "calls",
+            "started",
+        )
+        for name, column in ({name: getattr(self, name) for name in own} | dict(more)).items():
+            yield b"," + encoded(name) + b":"
+            yield from column.pieces()
+        yield b"}}"
+
+    def _add_head(self, row_id: str, status: str, line: int | None) -> None:
+        self.ids.add(row_id)
+        self.status.add(status)
+        self.line.add(line)
+        self.counts[status] += 1
+
+    def _tool_pieces(self) -> Iterator[bytes]:
+        names = {
+            tool: place for place, tool in enumerate(sorted({tool for tools in self.tools.values for tool in tools}))
+        }
+        sets = [[names[tool] for tool in tools] for tools in self.tools.values]
+        yield b'{"values":' + encoded(list(names)) + b',"sets":' + encoded(sets) + b',"codes":'
+        yield from self.tools.code_pieces()
+        yield b"}"
+
+
+def micro_usd(usd: float | None) -> float | None:
+    """US dollars in millionths, None for None."""
+    return None if usd is None else round(usd * 1e6, 3)
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Seconds in thousandths, None for None."""
+    return None if seconds is None else round(seconds * 1000)
+
+
+def unix_ms(text: str) -> int:
+    """A time of a result line as Unix time in milliseconds."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def object_in(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of a result, an empty one where it has none: lines without a run folder may lack anything."""
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def number_in(record: Mapping[str, Any], name: str) -> float | None:
+    """A number of a result, None where it has none."""
+    value = record.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def text_in(record: Mapping[str, Any], name: str) -> str | None:
+    """A text of a result, None where it has none."""
+    value = record.get(name)
+    return value if isinstance(value, str) else None

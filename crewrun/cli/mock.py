@@ -1,14 +1,15 @@
 """`crewrun mock`: the flags of the mock server; the server itself is in `crewrun.mock`."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from crewrun.mock.faults import RandomFault
-    from crewrun.mock.server import Settings
+    from crewrun.mock.settings import Settings
 
+T = TypeVar("T")
 Switch = Literal["on", "off"]
 
 
@@ -44,8 +45,18 @@ def mock(
     reply: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer every request with this.")] = None,
     tools: Annotated[Switch, typer.Option(help="Take requests with tools, or refuse them.")] = "on",
     schemas: Annotated[Switch, typer.Option(help="Take requests with a response_format, or refuse them.")] = "on",
+    flex_full: Annotated[
+        str | None, typer.Option(metavar="RATE[:STATUS]", help="Refuse this share of calls at the tier flex: 0.5:498.")
+    ] = None,
+    batch_latency: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Seconds that a batch job takes.", callback=_seconds)
+    ] = 1.0,
+    batch_fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong with batch jobs, such as lost-lines=0.1."),
+    ] = None,
 ) -> None:
-    """Serve an OpenAI-compatible mock, which costs nothing and fails on demand.
+    """Serve a mock of OpenAI's and Anthropic's APIs, which costs nothing and fails on demand.
 
     A word in a prompt makes its request fail: FAIL-500 (or any 4xx, 5xx), FAIL-ONCE, FAIL-ONCE-503, FAIL-QUOTA,
     FAIL-HANG, FAIL-CUT, FAIL-GARBAGE, FAIL-EMPTY, FAIL-LENGTH.
@@ -56,22 +67,41 @@ def mock(
 
     GET /ledger tells what came and what it would cost; rate_limited counts the 429s of --rpm and --tpm. PUT /limits
     with {"rpm": 300, "tpm": null} changes the limits during a run.
+
+    Batch jobs go by a clock of the mock's own: POST /clock with {"advance_s": 3600} moves it. `crewrun help mock` has
+    the faults of jobs; PUT /batch-faults changes them.
     """
-    from crewrun.mock.server import Settings
-
-    fault, takes_tools, takes_schemas = _random_fault(fail), tools == "on", schemas == "on"
-    limits = (rpm, tpm, limit_headers)
-    _serve(Settings(host, port, latency, jitter, fault, *limits, seed, reply, takes_tools, takes_schemas))
-
-
-def _random_fault(fail: str | None) -> "RandomFault | None":
-    from crewrun.errors import UsageError
     from crewrun.mock.faults import RandomFault
+    from crewrun.mock.job_faults import parse_fault
+    from crewrun.mock.settings import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        latency_s=latency,
+        jitter_s=jitter,
+        fail=None if fail is None else _read("--fail", RandomFault.parse, fail),
+        rpm=rpm,
+        tpm=tpm,
+        limit_headers=limit_headers,
+        seed=seed,
+        reply=reply,
+        tools=tools == "on",
+        schemas=schemas == "on",
+        flex=None if flex_full is None else _read("--flex-full", RandomFault.parse_flex, flex_full),
+        batch_latency_s=batch_latency,
+        batch_faults=dict(_read("--batch-fault", parse_fault, text) for text in batch_fault or ()),
+    )
+    _serve(settings)
+
+
+def _read(flag: str, parse: Callable[[str], T], text: str) -> T:
+    from crewrun.errors import UsageError
 
     try:
-        return None if fail is None else RandomFault.parse(fail)
+        return parse(text)
     except ValueError as error:
-        raise UsageError(f"--fail: {error}") from error
+        raise UsageError(f"{flag}: {error}") from error
 
 
 def _serve(settings: "Settings") -> None:

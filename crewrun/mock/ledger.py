@@ -6,12 +6,12 @@ Totals count every request; the list has only the latest. Headers are not stored
 import json
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any, Literal
 
 from crewrun.llm.prices.price import Price, find_price
+from crewrun.llm.usage.details import TIERS
 from crewrun.messages import Endpoint, Usage
 
 Status = int | Literal["cut", "hung up"]
@@ -26,7 +26,8 @@ class Entry:
     """One request. `status` is None while it is in flight; `digest` is 8 bytes of its body's hash.
 
     `rate_limited` is set if a limit refused it, not for a 429 that a fault word asked for. `tools` are the names of the
-    tools that it offers, `tool_calls` those that the reply calls; `tier` is its service tier.
+    tools that it offers, `tool_calls` those that the reply calls; `tier` is its service tier, `batch` for a line of the
+    batch job `job`. `provider` is the one by whose prices it is billed.
     """
 
     number: int
@@ -35,7 +36,10 @@ class Entry:
     body: bytes
     digest: int
     model: str | None = None
+    provider: str = "openai"
     tier: str | None = None
+    custom_id: str | None = None
+    job: str | None = None
     fault: str | None = None
     status: Status | None = None
     rate_limited: bool = False
@@ -49,7 +53,7 @@ class Entry:
 
 
 class Ledger:
-    """Every chat request since the start or the last `DELETE /ledger`."""
+    """Every request for an answer since the start or the last `DELETE /ledger`, lines of batch jobs among them."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
@@ -61,20 +65,24 @@ class Ledger:
         self._rate_limited = 0
         self._billed = 0
         self._tool_calls = 0
-        self._usage = Usage()
-        self._cost_usd: float | None = 0.0
         self._bodies: set[int] = set()
         self._peers: set[tuple[str, int]] = set()
-        self._prices: dict[tuple[str | None, str | None], Price | None] = {}
+        self._prices: dict[tuple[str, str | None, str | None], Price | None] = {}
+        self._tiers: dict[str, _TierTotals] = {}
+        self._lines = 0
+        self._billed_bodies: set[int] = set()
+        self._billed_ids: set[str] = set()
+        self._billed_twice = 0
+        self._lines_billed_twice = 0
 
-    def begin(self, body: bytes, peer: tuple[str, int]) -> Entry:
-        """Record a request's arrival. The caller must call `end`, once."""
+    def begin(self, body: bytes, digest: int, peer: tuple[str, int] | None) -> Entry:
+        """Record a request's arrival; a line of a batch job has no peer. The caller must call `end`, once."""
         self._requests += 1
         self._in_flight += 1
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
-        digest = int.from_bytes(blake2b(body, digest_size=8).digest())
         self._bodies.add(digest)
-        self._peers.add(peer)
+        if peer:
+            self._peers.add(peer)
         entry = Entry(self._requests, time.time(), time.monotonic(), body, digest)
         self._append(entry)
         return entry
@@ -87,11 +95,22 @@ class Ledger:
         self._statuses[status] += 1
         self._rate_limited += entry.rate_limited
         self._tool_calls += len(entry.tool_calls)
+        self._lines += entry.custom_id is not None
         if entry.billed:
-            self._billed += 1
-            cost_usd = self._cost(entry)
-            self._usage += _usage(entry)
-            self._cost_usd = None if self._cost_usd is None or cost_usd is None else self._cost_usd + cost_usd
+            self._bill(entry)
+
+    def _bill(self, entry: Entry) -> None:
+        self._billed += 1
+        tier = entry.tier or "standard"
+        tier = TIERS.get(tier, tier)
+        if tier not in self._tiers:
+            self._tiers[tier] = _TierTotals()
+        self._tiers[tier].add(entry, self._cost(entry))
+        self._billed_twice += entry.digest in self._billed_bodies
+        self._billed_bodies.add(entry.digest)
+        if entry.custom_id is not None:
+            self._lines_billed_twice += entry.custom_id in self._billed_ids
+            self._billed_ids.add(entry.custom_id)
 
     def _append(self, entry: Entry) -> None:
         self._entries.append(entry)
@@ -106,6 +125,8 @@ class Ledger:
         return {"totals": self._totals(), "requests": [self._row(entry) for entry in latest]}
 
     def _totals(self) -> dict[str, Any]:
+        tiers = self._tiers.values()
+        costs = [tier.cost_usd for tier in tiers]
         return {
             "requests": self._requests,
             "in_flight": self._in_flight,
@@ -115,11 +136,15 @@ class Ledger:
             "rate_limited": self._rate_limited,
             "billed": self._billed,
             "tool_calls": self._tool_calls,
-            "prompt_tokens": self._usage.prompt_tokens,
-            "completion_tokens": self._usage.completion_tokens,
-            "cost_usd": self._cost_usd,
+            "prompt_tokens": sum(tier.prompt_tokens for tier in tiers),
+            "completion_tokens": sum(tier.completion_tokens for tier in tiers),
+            "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
             "distinct_bodies": len(self._bodies),
             "repeated_bodies": self._requests - len(self._bodies),
+            "billed_twice": self._billed_twice,
+            "lines": self._lines,
+            "lines_billed_twice": self._lines_billed_twice,
+            "tiers": {name: asdict(totals) for name, totals in sorted(self._tiers.items())},
         }
 
     def _row(self, entry: Entry) -> dict[str, Any]:
@@ -128,6 +153,9 @@ class Ledger:
             "number": entry.number,
             "at": at.replace("+00:00", "Z"),
             "model": entry.model,
+            "tier": entry.tier,
+            "custom_id": entry.custom_id,
+            "job": entry.job,
             "messages": _messages(entry.body),
             "status": entry.status,
             "fault": entry.fault,
@@ -143,12 +171,28 @@ class Ledger:
 
     def _cost(self, entry: Entry) -> float | None:
         # Per call, since the price may depend on the size of the prompt.
-        key = entry.model, entry.tier
+        key = entry.provider, entry.model, entry.tier
         if key not in self._prices:
             params = {"service_tier": entry.tier}
-            self._prices[key] = find_price(Endpoint("direct", "openai", entry.model or "", params=params))
+            self._prices[key] = find_price(Endpoint("direct", entry.provider, entry.model or "", params=params))
         price = self._prices[key]
         return None if price is None else price.cost(_usage(entry))
+
+
+@dataclass(slots=True)
+class _TierTotals:
+    """What was billed at one service tier."""
+
+    billed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    def add(self, entry: Entry, cost_usd: float | None) -> None:
+        self.billed += 1
+        self.prompt_tokens += entry.prompt_tokens
+        self.completion_tokens += entry.completion_tokens
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
 
 
 def _usage(entry: Entry) -> Usage:
@@ -156,10 +200,10 @@ def _usage(entry: Entry) -> Usage:
 
 
 def _messages(body: bytes) -> Any:
-    """The request's messages as received, None if it had none."""
+    """The request's messages, or its input, as received; None if it had none."""
     # Parsed only now: 10,000 requests as objects would take several times the memory of their bytes.
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return request.get("messages") if isinstance(request, dict) else None
+    return request.get("messages", request.get("input")) if isinstance(request, dict) else None

@@ -1,57 +1,88 @@
-"""The mock's answers and refusals as bodies of HTTP replies.
-
-https://platform.openai.com/docs/api-reference/chat/object, https://platform.openai.com/docs/guides/error-codes
-"""
+"""What every wire's replies have in common: HTTP replies, refusals, tokens, pieces of a stream."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from crewrun.llm.offline_model.fake_model import FakeAnswer
-from crewrun.llm.transports.chat_json import message_on_wire
-from crewrun.messages import Message
 from crewrun.mock.chat import Chat
 from crewrun.mock.faults import Fault
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+JSON_LINES = "application/jsonl"
+
+# Enough that a sentence arrives in several pieces.
+_PIECE_CHARS = 16
+
+
+class Serial(NamedTuple):
+    """Which reply it is: the mock's `number`th request, which came at `created` in Unix seconds."""
+
+    number: int
+    created: int
+
+
+class Usage(NamedTuple):
+    """The tokens of a request and its answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+_NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
 class MockReply:
-    """An HTTP reply. `answer` is set if a provider would charge for it; `cut` breaks the connection instead."""
+    """An HTTP reply. `answer` is set if a provider would charge for it; `cut` breaks the connection instead.
+
+    A reply with `pieces` is sent piece by piece, with `pause_s` of the mock's clock before each but the first; then
+    `cut` breaks it in the middle.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     answer: FakeAnswer | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    usage: Usage = _NO_USAGE
     cut: bool = False
+    content_type: str = JSON
+    pieces: Sequence[bytes] = ()
+    pause_s: float = 0.0
 
 
-def completion(
-    chat: Chat, number: int, created: int, headers: Mapping[str, str], answer: FakeAnswer, *, cut_off: bool = False
-) -> MockReply:
-    """`answer` as a chat completion, the mock's `number`th; `created` is in Unix seconds."""
-    prompt_tokens, completion_tokens = count_prompt(chat), count_completion(answer)
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.calls:
-        message |= message_on_wire(Message("assistant", answer.text, answer.calls))
-    finish_reason = "length" if cut_off else "tool_calls" if answer.calls else "stop"
-    body = {
-        "id": f"chatcmpl-mock-{number}",
-        "object": "chat.completion",
-        "created": created,
-        "model": chat.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-        "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        },
-    }
-    if chat.tier is not None:
-        body["service_tier"] = chat.tier
-    return MockReply(200, json.dumps(body).encode(), headers, answer, prompt_tokens, completion_tokens)
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request gets no answer, which each provider words in its own form.
+
+    `reason` is one of `fault`, `rate`, `quota` and `no capacity`, or OpenAI's `code`, empty for none.
+    """
+
+    status: int
+    message: str
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal_for(fault: Fault, headers: Mapping[str, str]) -> Refusal:
+    """The refusal for a fault that has a status."""
+    if fault.kind == "quota":
+        return Refusal(
+            429, "You exceeded your current quota, please check your plan and billing details.", "quota", headers
+        )
+    if fault.kind == "capacity":
+        message = "There is no capacity for this service tier now. Try again later, or with another tier."
+        return Refusal(fault.status, message, "no capacity", headers)
+    if fault.kind == "once":
+        headers = {**headers, "retry-after": "0"}
+    return Refusal(fault.status, f"{fault.name} asked the mock for this {fault.status}", "fault", headers)
+
+
+def json_reply(value: Any, status: int = 200) -> MockReply:
+    """`value` as JSON."""
+    return MockReply(status, json.dumps(value).encode())
 
 
 def count_prompt(chat: Chat) -> int:
@@ -72,35 +103,17 @@ def half(answer: FakeAnswer) -> FakeAnswer:
     return FakeAnswer(answer.text, (*whole, replace(last, arguments=last.arguments[: len(last.arguments) // 2])))
 
 
+def pieces(text: str) -> Iterator[str]:
+    """`text` in the pieces in which a stream sends it."""
+    return (text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS))
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
+    """A server-sent event: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+    prefix = f"event: {name}\n" if name else ""
+    return f"{prefix}data: {json.dumps(data)}\n\n".encode()
+
+
 def _tokens(chars: int) -> int:
     """OpenAI's rule of thumb, four characters to a token, rounded up."""
     return -(-chars // 4)
-
-
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests"}
-_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
-
-
-def refusal_for(fault: Fault, headers: Mapping[str, str]) -> MockReply:
-    """The reply for a fault that has a status."""
-    if fault.kind == "quota":
-        message = "You exceeded your current quota, please check your plan and billing details."
-        return refusal(429, message, code="insufficient_quota", kind="insufficient_quota", headers=headers)
-    if fault.kind == "once":
-        headers = {**headers, "retry-after": "0"}
-    message = f"{fault.name} asked the mock for this {fault.status}"
-    return refusal(fault.status, message, code=_CODES.get(fault.status), headers=headers)
-
-
-def refusal(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    kind: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> MockReply:
-    """An error in OpenAI's form; `kind` is its `type`, by default the usual one for the status."""
-    kind = kind or _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return MockReply(status, json.dumps({"error": error}).encode(), headers or {})

@@ -129,7 +129,7 @@ def test_any_path_that_ends_in_chat_completions_answers(mock: MockProcess, path:
 def test_models_are_listed_and_other_paths_are_explained(mock: MockProcess) -> None:
     """GET /v1/models names one model; an unknown path says what there is."""
     assert [model["id"] for model in send(mock, "GET", "/v1/models").body["data"]] == ["mock"]
-    lost = send(mock, "POST", "/v1/responses", b"{}")
+    lost = send(mock, "POST", "/v1/images", b"{}")
     assert (lost.status, lost.body["error"]["code"]) == (404, "unknown_url")
     assert "/v1/chat/completions" in lost.body["error"]["message"]
 
@@ -154,7 +154,6 @@ def test_embeddings_of_texts_with_words_in_common_are_near_to_each_other(mock: M
         pytest.param(b'{"model": "m"}', "messages must be a list", id="no messages"),
         pytest.param(b'{"model": "m", "messages": ["hi"]}', "messages must be a list", id="no objects"),
         pytest.param(b'{"messages": [{}]}', "you must provide a model", id="no model"),
-        pytest.param(json.dumps(body_of("hi", stream=True)).encode(), "not supported by the mock", id="stream"),
         pytest.param(json.dumps(body_of("hi", tools=[])).encode(), "tools must be a list", id="no tools"),
         pytest.param(json.dumps(body_of("hi", tools=[{}])).encode(), "tools[0] must be of type", id="no function"),
         pytest.param(
@@ -330,6 +329,9 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
     assert row == {
         "number": 1,
         "model": MODEL,
+        "tier": None,
+        "custom_id": None,
+        "job": None,
         "messages": [{"role": "user", "content": "owls"}],
         "status": 200,
         "fault": None,
@@ -355,6 +357,17 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
         "distinct_bodies": 2,
         "repeated_bodies": 1,
+        "billed_twice": 1,
+        "lines": 0,
+        "lines_billed_twice": 0,
+        "tiers": {
+            "standard": {
+                "billed": 2,
+                "prompt_tokens": 2,
+                "completion_tokens": 2 * tokens,
+                "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
+            }
+        },
     }
     assert "secret" not in json.dumps(ledger)
 
@@ -425,6 +438,38 @@ def test_reply_replaces_every_text() -> None:
     """--reply serves tests that need a certain answer."""
     with MockProcess("--reply", '{"ok": true}') as mock:
         assert ask(mock, "a").body["choices"][0]["message"]["content"] == '{"ok": true}'
+
+
+def test_flex_may_be_full(mock: MockProcess) -> None:
+    """Refused with the code of OpenAI or Groq, as long as the tier is flex; what is served says its tier."""
+    refused = [ask(mock, word, service_tier="flex") for word in ("FAIL-FLEX", "FAIL-FLEX-498")]
+    assert [(reply.status, reply.body["error"]["code"]) for reply in refused] == [
+        (429, "resource_unavailable"),
+        (498, "capacity_exceeded"),
+    ]
+    assert [ask(mock, "FAIL-FLEX", **tier).status for tier in ({}, {"service_tier": "auto"})] == [200, 200]
+    assert ask(mock, "owls", service_tier="flex", model="gpt-5-mini").body["service_tier"] == "flex"
+    tiers = mock.ledger()["totals"]["tiers"]
+    assert {name: tier["billed"] for name, tier in tiers.items()} == {"flex": 1, "standard": 2}
+
+
+def test_flex_full_refuses_a_share_of_the_calls_at_flex() -> None:
+    """And none at another tier."""
+    with MockProcess("--flex-full", "0.5", "--seed", "7") as mock:
+        flex = [ask(mock, str(n), service_tier="flex").status for n in range(40)]
+        standard = {ask(mock, str(n)).status for n in range(10)}
+        row = next(row for row in mock.ledger()["requests"] if row["status"] == 429)
+    assert (set(flex), 10 < flex.count(429) < 30, standard, row["fault"]) == ({200, 429}, True, {200}, "--flex-full")
+
+
+def test_the_clock_can_be_moved_and_the_limits_go_by_it() -> None:
+    """What a minute's wait would allow is allowed a minute later."""
+    with MockProcess("--rpm", "1") as mock:
+        before = [ask(mock, "a").status for _ in range(2)]
+        moved = send(mock, "POST", "/clock", b'{"advance_s": 60}')
+        assert (before, ask(mock, "a").status, moved.body["ahead_s"]) == ([200, 429], 200, 60)
+        assert send(mock, "GET", "/clock").body["ahead_s"] == 60
+        assert send(mock, "POST", "/clock", b'{"advance_s": "soon"}').status == 400
 
 
 def test_over_the_rate_is_refused_with_an_honest_wait() -> None:
@@ -586,6 +631,9 @@ def test_it_starts_as_a_program_of_its_own(tmp_path: Path) -> None:
         pytest.param(["--fail", "x"], "'x' is not RATE:STATUS", id="fail"),
         pytest.param(["--fail", "2:500"], "fraction from 0 to 1", id="fail rate"),
         pytest.param(["--fail", "0.1:200"], "from 400 to 599", id="fail status"),
+        pytest.param(["--flex-full", "x"], "--flex-full: 'x:429' is not RATE:STATUS, such as 0.1:500", id="flex"),
+        pytest.param(["--batch-latency", "-1"], "--batch-latency: needs", id="batch latency"),
+        pytest.param(["--batch-fault", "x"], "--batch-fault: 'x': no fault is called 'x'", id="batch fault"),
         pytest.param(["--rpm", "0"], "--rpm: needs to be a whole number from 1, not '0'", id="rpm"),
         pytest.param(["--tpm", "0"], "--tpm: needs", id="tpm"),
         pytest.param(["--port", "70000"], "--port: needs to be a whole number from 0 to 65535, not", id="port"),

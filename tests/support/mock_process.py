@@ -70,7 +70,24 @@ class MockProcess:
                 return self.ledger()
         raise AssertionError(f"never {n} in flight: {self.ledger(last=0)}")
 
+    def advance(self, seconds: float) -> None:
+        """Move the mock's clock forward."""
+        self._send("POST", "/clock", {"advance_s": seconds})
+
+    def batch_faults(self) -> dict[str, Any]:
+        """What goes wrong with batch jobs, by name; None is what does not."""
+        faults: dict[str, Any] = self._send("GET", "/batch-faults")
+        return faults
+
+    def set_batch_faults(self, faults: dict[str, Any]) -> None:
+        """Change what goes wrong with batch jobs."""
+        self._send("PUT", "/batch-faults", faults)
+
     def _ledger(self, method: str, query: str) -> Any:
-        url = self.base_url.removesuffix("/v1") + "/ledger" + query
-        with _OPENER.open(urllib.request.Request(url, method=method), timeout=10) as reply:
+        return self._send(method, f"/ledger{query}")
+
+    def _send(self, method: str, path: str, body: Any = None) -> Any:
+        url = self.base_url.removesuffix("/v1") + path
+        data = None if body is None else json.dumps(body).encode()
+        with _OPENER.open(urllib.request.Request(url, data, method=method), timeout=10) as reply:
             return json.load(reply)

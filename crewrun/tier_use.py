@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 STANDARD: Final = "standard"
-_NO_USD: Final = 1e-10  # the noise of floating-point sums
+_NO_USD: Final = 1e-8  # smaller amounts are the noise of floating-point sums
 
 
 class TierUse(NamedTuple):
@@ -50,16 +50,22 @@ def add_use(uses: dict[str, TierUse], tier: str, use: TierUse, times: int = 1) -
 
 
 def completed(uses: Mapping[str, TierUse], calls: int, cost_usd: float | None) -> dict[str, TierUse]:
-    """`uses` with the standard tier as what the others leave of all `calls` and of `cost_usd`; empty if `uses` is."""
-    if not uses:
+    """`uses` with the standard tier as what the others leave of all `calls` and of `cost_usd`; empty if no other tier
+    served any of them, nor had been asked to.
+    """
+    others = {tier: use for tier, use in uses.items() if tier != STANDARD and _is_any(use)}
+    moved = uses.get(STANDARD, NO_USE).moved
+    if not others and not moved:
         return {}
-    others = {tier: use for tier, use in uses.items() if tier != STANDARD and use != NO_USE}
-    rest = TierUse(calls, cost_usd, moved=uses.get(STANDARD, NO_USE).moved)
+    rest = TierUse(calls, cost_usd, moved=moved)
     for use in others.values():
         rest = rest.plus(use._replace(saved_usd=0.0, moved=0), -1)
     rest = rest._replace(cost_usd=None if rest.cost_usd is None else max(0.0, rest.cost_usd))
-    has_rest = rest.calls > 0 or rest.moved > 0 or (rest.cost_usd or 0.0) > _NO_USD
-    return {**others, STANDARD: rest} if has_rest else others
+    return {**others, STANDARD: rest} if _is_any(rest) else others
+
+
+def _is_any(use: TierUse) -> bool:
+    return use.calls > 0 or use.moved > 0 or (use.cost_usd or 0.0) > _NO_USD
 
 
 def tiers_json(uses: Mapping[str, TierUse]) -> dict[str, dict[str, Any]]:

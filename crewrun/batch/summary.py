@@ -74,7 +74,7 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
     """
     why = end.stop.why if end.stop else end.error
     owed = end.owed
-    cost_usd = None if progress.unpriced else round(progress.cost_usd, 6)
+    cost_usd = None if progress.unpriced else progress.cost_usd
     tiers = completed(progress.tiers, progress.calls, cost_usd)
     return {
         "schema": SCHEMA,
@@ -91,7 +91,7 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "finish_reasons": list(progress.finish_reasons),
-        "cost_usd": cost_usd,
+        "cost_usd": None if cost_usd is None else round(cost_usd, 6),
         **({"tiers": tiers_json(tiers)} if tiers else {}),
         "may_be_owed_usd": None if owed.unpriced else round(owed.usd, 6),
         "unknown_bills": owed.calls,

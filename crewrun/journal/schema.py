@@ -50,6 +50,10 @@ MIGRATIONS: Final = {
     4: "; ".join([*(f"alter table calls add column {column}" for column in _TIER_COLUMNS), _TIERS]),
 }
 
+# By older version that can be read as it is: what shows a reader its tables as those of this version. A temporary view
+# hides the table of its name: https://sqlite.org/lang_naming.html
+READABLE: Final = {4: "create temp view calls as select *, null as tier, null as saved_usd from main.calls"}
+
 # The token columns of calls, and of the sums in sessions.
 TOKEN_COLUMNS: Final = (
     *("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens"),

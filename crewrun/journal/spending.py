@@ -44,7 +44,7 @@ def tier_uses(db: sqlite3.Connection, *, only: int | None = None) -> dict[str, T
     """What each service tier served in all sessions, or in `only` one, for `tier_use.completed`."""
     groups = db.execute(
         "select tier, sum(kind != ?), sum(cost_usd), sum(cost_usd is null), total(saved_usd) "
-        "from calls indexed by tiers where tier is not null and (? is null or session = ?) group by tier",
+        "from calls where tier is not null and (? is null or session = ?) group by tier",
         (FAILURE, only, only),
     )
     return {

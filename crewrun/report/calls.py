@@ -60,7 +60,7 @@ def by_tier(view: View) -> list[dict[str, Any]]:
     """As `by_model`, for each service tier; empty if no call was served at another than the standard one, nor had asked
     for one.
     """
-    if view.db.execute("select 1 from calls indexed by tiers where tier is not null limit 1").fetchone() is None:
+    if view.db.execute("select 1 from calls where tier is not null limit 1").fetchone() is None:
         return []
     query = f"select coalesce(tier, ?) as tier, {_SUMS} from calls where {_OF_MODELS} group by 1 order by 1"  # noqa: S608  (ours)
     return [{"name": tier, **_sums(sums)} for tier, *sums in view.db.execute(query, (STANDARD,))]

@@ -199,7 +199,7 @@ class Sender:
         """
         endpoint, pauses = request.endpoint, CapacityPauses(self._options.patience)
         failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
-        while True:
+        while "service_tier" not in request.left_out:  # as a server may ask for that knows no tiers
             try:
                 return await self._send_with_retries(request, caller, bill, is_patient=is_patient, failures=failures)
             except NoCapacity as refused:

@@ -138,6 +138,24 @@ def test_a_flex_request_that_is_served_at_the_standard_tier_costs_that(place: Pl
     assert provider.billed_usd <= limit_usd
 
 
+def test_a_server_that_refuses_the_parameter_gets_calls_without_it(place: Place) -> None:
+    """With drop_params. They cost the standard price, and the rows say that they had asked for less."""
+    place.crew(llm="{model: gpt-5, drop_params: true}")
+    place.rows(*topics(3))
+
+    def decide(asked: Asked) -> Reply:
+        is_known = "service_tier" in asked.body
+        return (
+            Reply(400, "Unsupported parameter: 'service_tier'", code="unsupported_parameter") if is_known else Reply()
+        )
+
+    with Fickle(decide) as server:
+        flags = ("--tier", "flex", "-j", "1", "--summary", "s.json")
+        place.crewrun("batch", "in.jsonl", *flags, OPENAI_BASE_URL=server.base_url)
+        assert len(server.asked) == 4
+    assert place.summary()["tiers"] == {"standard": standard(3, moved=3)}
+
+
 def test_a_run_begun_at_the_standard_tier_goes_on_at_flex(place: Place) -> None:
     """Rows stay done, and a row that had one of its two answers pays for the other only."""
     place.crew("More about {topic}", llm="gpt-5")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
+    from crewrun.api.batch import arun_batch, run_batch
+    from crewrun.api.run import Run
     from crewrun.compat.base_llm import BaseLLM
     from crewrun.crew.agent import Agent
     from crewrun.crew.crew import Crew
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from crewrun.crew.process import Process
     from crewrun.crew.task import ConditionalTask, Task
     from crewrun.errors import (
+        BatchFailed,
         CallError,
         CrewrunError,
         CrewrunWarning,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
         ForEachError,
         GuardrailFailed,
         InputInvalid,
+        RunHeld,
         ToolFailed,
         UsageError,
     )
@@ -43,6 +47,7 @@ __all__ = [
     "Agent",
     "AgentOutput",
     "BaseLLM",
+    "BatchFailed",
     "CallError",
     "ConditionalTask",
     "Crew",
@@ -58,12 +63,16 @@ __all__ = [
     "InputInvalid",
     "Process",
     "RetryPolicy",
+    "Run",
+    "RunHeld",
     "Task",
     "TaskOutput",
     "ToolFailed",
     "UsageError",
     "UsageMetrics",
     "__version__",
+    "arun_batch",
+    "run_batch",
 ]
 
 _HOME = {
@@ -71,6 +80,7 @@ _HOME = {
     "Agent": "crewrun.crew.agent",
     "AgentOutput": "crewrun.crew.output",
     "BaseLLM": "crewrun.compat.base_llm",
+    "BatchFailed": "crewrun.errors",
     "CallError": "crewrun.errors",
     "ConditionalTask": "crewrun.crew.task",
     "Crew": "crewrun.crew.crew",
@@ -86,11 +96,15 @@ _HOME = {
     "InputInvalid": "crewrun.errors",
     "Process": "crewrun.crew.process",
     "RetryPolicy": "crewrun.limits.retry",
+    "Run": "crewrun.api.run",
+    "RunHeld": "crewrun.errors",
     "Task": "crewrun.crew.task",
     "TaskOutput": "crewrun.crew.output",
     "ToolFailed": "crewrun.errors",
     "UsageError": "crewrun.errors",
     "UsageMetrics": "crewrun.crew.output",
+    "arun_batch": "crewrun.api.batch",
+    "run_batch": "crewrun.api.batch",
 }
 
 

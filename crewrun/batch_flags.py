@@ -234,6 +234,16 @@ class BatchFlags:
             metavar="FILE",
         ),
     ] = None
+    report: Annotated[
+        str | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.TEXT,
+            "Write the page of crewrun report there when the run ends or stops.",
+            in_file="Write the page of crewrun report to this file when the run ends or stops.",
+            metavar="FILE",
+        ),
+    ] = None
     notify: Annotated[
         str | None,
         Flag(

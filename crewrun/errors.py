@@ -117,6 +117,20 @@ class RunHeld(CrewrunError):
     exit_code = 75
 
 
+class BatchFailed(CrewrunError):
+    """A run of `run_batch(…, check=True)` in which not every row succeeded, or whose results could not be written.
+
+    `run` has the rest; `exit_code` is the command's.
+    """
+
+    def __init__(self, run: Any) -> None:
+        failed = sum(group["count"] for group in run.summary["failures"])
+        why = run.stopped or f"{failed:,} row{'' if failed == 1 else 's'} failed"
+        super().__init__(f"{why}; the results are in {run.output or run.path}")
+        self.run = run
+        self.exit_code = run.exit_code  # type: ignore[misc]  # that of this run
+
+
 class OutputFailed(CrewrunError):
     """The results can no longer be written, for instance because the disk is full. Whole lines written before stay."""
 
@@ -167,6 +181,10 @@ class EndpointRefused(RunStopped):
         self.refusal = refusal
 
 
+# What to do about a spent budget, where a command has it.
+BUDGET_OF_A_COMMAND = "the same command with a larger --budget goes on"
+
+
 class BudgetExhausted(RunStopped):
     """The rest of the run's budget may not cover the next call. Unfinished rows stay pending.
 
@@ -179,13 +197,20 @@ class BudgetExhausted(RunStopped):
     exit_code = 5
 
     def __init__(
-        self, spent_usd: float, limit_usd: float, needed_usd: float, *, is_bound: bool, owed_usd: float = 0.0
+        self,
+        spent_usd: float,
+        limit_usd: float,
+        needed_usd: float,
+        *,
+        is_bound: bool,
+        owed_usd: float = 0.0,
+        remedy: str = BUDGET_OF_A_COMMAND,
     ) -> None:
         advice = "" if is_bound else " (an estimate, since max_tokens is not set; setting it in the llm lowers this)"
         owed = f", up to ${owed_usd:.6g} of it on calls whose bill is not known," if owed_usd else ""
         super().__init__(
             f"${spent_usd:.6g} of the budget of ${limit_usd:.6g} is spent{owed} and the next call may cost "
-            f"${needed_usd:.6g}{advice}; the same command with a larger --budget goes on"
+            f"${needed_usd:.6g}{advice}; {remedy}"
         )
         self.spent_usd = spent_usd
         self.limit_usd = limit_usd

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from hashlib import blake2b
-from types import EllipsisType, MethodType
+from types import CodeType, EllipsisType, MethodType
 from typing import Any
 
 from pydantic import BaseModel
@@ -100,7 +100,20 @@ class _Encoder:
 
     def _encode_class(self, kind: type) -> Any:
         bases = [self.encode(base) for base in kind.__mro__[1:] if _is_users(base)]
-        return [_name(kind), _source(kind), bases]
+        source: Any = _source(kind)
+        if source is None and _is_users(kind):  # of a notebook's cell, where only functions have one
+            source = {name: self.encode(value) for name, value in _own(kind).items()}
+        return [_name(kind), source, bases]
+
+
+def _own(kind: type) -> dict[str, Any]:
+    """What the user has written into a class, as far as it can be told: functions, and values of plain types."""
+    values = {name: getattr(value, "__func__", value) for name, value in vars(kind).items()}
+    return {
+        name: value
+        for name, value in sorted(values.items())
+        if inspect.isfunction(value) or (not name.startswith("__") and isinstance(value, str | int | float))
+    }
 
 
 def _name(value: Any) -> str:
@@ -115,7 +128,20 @@ def _source(value: Any) -> str | None:
         return inspect.getsource(inspect.unwrap(value) if callable(value) else value)
     except (OSError, TypeError, ValueError):
         code = getattr(value, "__code__", None)
-        return None if code is None else code.co_code.hex()
+        return None if code is None else _compiled(code)
+
+
+def _compiled(code: CodeType) -> str:
+    """A function whose source is gone, such as one of an interactive session."""
+    consts = [
+        _compiled(one)
+        if isinstance(one, CodeType)
+        else sorted(map(repr, one))
+        if isinstance(one, frozenset)
+        else repr(one)
+        for one in code.co_consts
+    ]
+    return json.dumps([code.co_code.hex(), code.co_names, consts])
 
 
 def _is_users(value: Any) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.forks import Forks, shared
 from support.mock_process import MockProcess
+from support.report_pages import browser, large, small, tab  # noqa: F401  (fixtures)
 from support.workspace import Place
 
 from crewrun.redaction import redactor

@@ -80,8 +80,8 @@ def extrapolate(samples: Sequence[float], total: int) -> Interval:
         return Interval(whole, whole, whole)
     error = sqrt(1 / n + 1 / rest)  # of the sample's mean and of the rest's, in units of the spread
     skewness = fmean(((x - mean) / spread) ** 3 for x in samples)
-    low = mean - error * spread * _unbent(_student(1 - _BELOW, n), skewness, n)
-    high = mean - error * spread * _unbent(_student(_ABOVE, n), skewness, n)
+    low = mean - error * spread * _unbent(student(1 - _BELOW, n), skewness, n)
+    high = mean - error * spread * _unbent(student(_ABOVE, n), skewness, n)
     if min(samples) > 0:
         high = max(high, _lognormal_end(samples, error))
     return Interval(whole, sampled + rest * max(0.0, low), sampled + rest * high)
@@ -100,10 +100,10 @@ def _lognormal_end(samples: Sequence[float], error: float) -> float:
     logs = [log(x) for x in samples]
     n, variance = len(logs), stdev(logs) ** 2
     step = error * sqrt(variance + variance**2 * n / (2 * (n - 1)))
-    return exp(min(600.0, fmean(logs) + variance / 2 + _student(1 - _ABOVE, n) * step))
+    return exp(min(600.0, fmean(logs) + variance / 2 + student(1 - _ABOVE, n) * step))
 
 
-def _student(p: float, n: int) -> float:
+def student(p: float, n: int) -> float:
     """Student's t quantile with `n` - 1 degrees of freedom (Abramowitz and Stegun, 26.7.5)."""
     z, v = NormalDist().inv_cdf(p), n - 1
     terms: list[float] = [(z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96]

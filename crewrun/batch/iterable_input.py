@@ -55,8 +55,7 @@ def python_rows(rows: Any) -> PythonRows:
     if library == "pandas" and hasattr(rows, "iloc"):
         return PythonRows(name, lambda: _pandas_rows(rows), len(rows))
     if library == "polars":
-        frame = rows.collect() if hasattr(rows, "collect") else rows
-        return PythonRows(name, lambda: frame.iter_rows(named=True), len(frame))
+        return PythonRows(name, lambda: _polars_rows(rows), None if hasattr(rows, "collect") else len(rows))
     if library == "pyarrow" and hasattr(rows, "to_batches"):
         return PythonRows(name, lambda: _arrow_rows(rows.to_batches()), getattr(rows, "num_rows", None))
     if library == "pyarrow" and hasattr(rows, "read_next_batch"):
@@ -70,9 +69,29 @@ def python_rows(rows: Any) -> PythonRows:
     return PythonRows(name, lambda: iter(rows), count, is_once, may_block=not isinstance(rows, list | tuple))
 
 
-def _pandas_rows(frame: Any) -> Iterator[Any]:
+def _pandas_rows(frame: Any) -> Iterator[dict[Any, Any]]:
+    names = list(frame.columns)
     for start in range(0, len(frame), _SLICE_ROWS):
-        yield from frame.iloc[start : start + _SLICE_ROWS].to_dict("records")
+        part = frame.iloc[start : start + _SLICE_ROWS]
+        columns = [_pandas_values(part.iloc[:, i]) for i in range(len(names))]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+def _pandas_values(column: Any) -> Iterable[Any]:
+    """The values of a column; those of single precision as numpy has them, which says how many digits they have."""
+    values: Iterable[Any] = column.to_numpy() if str(column.dtype) in ("float16", "float32") else column.tolist()
+    return values
+
+
+def _polars_rows(frame: Any) -> Iterator[dict[str, Any]]:
+    import polars  # type: ignore[import-not-found,unused-ignore]  # it is there, since the frame is one of its
+
+    whole = frame.collect() if hasattr(frame, "collect") else frame
+    # As texts, numbers of single precision have the digits that they have.
+    short = polars.col(polars.Float32).cast(polars.String).cast(polars.Float64)
+    for start in range(0, len(whole), _SLICE_ROWS):
+        yield from whole.slice(start, _SLICE_ROWS).with_columns(short).iter_rows(named=True)
 
 
 def _arrow_rows(batches: Iterable[Any]) -> Iterator[dict[str, Any]]:

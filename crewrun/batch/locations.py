@@ -118,6 +118,7 @@ def run_folder(output: str | None, settings: BatchSettings) -> RunFolder | None:
         ("--fresh", settings.fresh),
         ("--replay", settings.replay),
         ("--log-prompts", settings.log_prompts),
+        ("--report", settings.report is not None),
     ):
         if is_set:
             raise UsageError(f"{flag}: results that go to a stream have no journal; name a file with -o, or --run-dir")

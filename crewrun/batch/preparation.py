@@ -27,6 +27,7 @@ from crewrun.batch.locations import (
     run_folder,
 )
 from crewrun.batch.output_layout import check_terminal, plain_note, table_of
+from crewrun.batch.page_path import check_report
 from crewrun.batch.preflight import (
     check_priced,
     check_rows,
@@ -39,7 +40,7 @@ from crewrun.batch.preflight import (
 )
 from crewrun.batch.repeat import Repeat
 from crewrun.batch.resume import say_repeat
-from crewrun.batch.run_state import state_options
+from crewrun.batch.run_state import closed_on_failure, state_options
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import Source
 from crewrun.batch.unsupported import check_supported
@@ -168,6 +169,9 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     if settings.summary:
         check_summary(settings.summary, request.invocation.inputs, places.output)
     folder = places.folder
+    if settings.report:
+        others = (request.invocation.inputs, places.output, settings.summary)
+        check_report(settings.report, folder.path if folder else None, *others)
     may_change = bool(settings.id_field and folder and folder.is_used and request.invocation.only is None)
     is_read_twice = settings.strict or settings.canary or may_change
     readable = await inputs.repeatable(resources) if is_read_twice else inputs
@@ -185,7 +189,7 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
     await source.start_soon(say_notes)
     if settings.strict:
         worker = Worker(request.definition.target, calls.gateway)
-        await check_rows(inputs.name, open_again(), worker, settings.part)
+        await check_rows(request.invocation.inputs, open_again(), worker, settings.part)
     target, columns = request.definition.target, tuple[str, ...]()
     if not inputs.is_once:
         first = await read_first_rows(open_again(), target, settings.input_options)
@@ -210,15 +214,18 @@ async def open_run(
         previous = previous_run(places.folder)
         options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
         opened = await open_state(options)
-        calls.limiters.has_answered = opened.state.has_calls and _is_at_same_addresses(previous, options.manifest)
-        resources.enter_context(written_by(opened.state.warned))
-        calls.gateway.refused.update(opened.state.refused)
-        await _restore_limits(calls.limiters, opened.state)
-        open_again = None if rows.is_once else rows.open_again
-        repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
+        async with closed_on_failure(opened.state):
+            calls.limiters.has_answered = opened.state.has_calls and _is_at_same_addresses(previous, options.manifest)
+            resources.enter_context(written_by(opened.state.warned))
+            calls.gateway.refused.update(opened.state.refused)
+            await _restore_limits(calls.limiters, opened.state)
+            open_again = None if rows.is_once else rows.open_again
+            repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None
-        calls.limiters.budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
+        async with closed_on_failure(state):
+            budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
+        calls.limiters.budget = budget
     return opened, repeat
 
 

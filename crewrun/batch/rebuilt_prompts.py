@@ -36,6 +36,9 @@ class RunCrew:
 def folder_of_run(manifest: Manifest) -> Iterator[None]:
     """Work in the folder in which the run was started, to which its paths are relative. Raises OSError."""
     here = os.getcwd()
+    if here == manifest.cwd:  # and leave a program that has run it where it is
+        yield
+        return
     try:
         os.chdir(manifest.cwd)
         yield
@@ -45,6 +48,8 @@ def folder_of_run(manifest: Manifest) -> Iterator[None]:
 
 def why(error: Exception) -> str:
     """An error's message on one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 

@@ -5,51 +5,44 @@ What comes before the first row is in `preparation`, what comes after it in `ses
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 import anyio
 
 from crewrun.batch.canary import Canary, draw
+from crewrun.batch.interruption import Interruption, NoSignals
 from crewrun.batch.invocation import BatchRequest
 from crewrun.batch.preparation import PreparedRun, prepare
 from crewrun.batch.run_identity import endpoints_in_words
 from crewrun.batch.run_spec import run_spec_of
+from crewrun.batch.run_state import closed_on_failure
 from crewrun.batch.session import Session
-from crewrun.batch.stop import SIGNALS
+from crewrun.batch.stop import SIGNALS, Stop
+from crewrun.batch.stored_summary import store_summary
 from crewrun.batch.summary import Report
 from crewrun.batch.watchers import Display
-from crewrun.errors import CrewrunError
-from crewrun.executors import Executor
 from crewrun.llm.capabilities import as_json, in_words
 
 
-async def run_batch(request: BatchRequest, display: Display) -> Report:
+async def run_batch(request: BatchRequest, display: Display, interruption: Interruption | None = None) -> Report:
     """Run a crew over the inputs. Raises UsageError, DefinitionError, RunHeld and JournalDamaged, all before the first
     call.
+
+    From the first row on a signal asks for an orderly end, or the caller by `interruption`.
     """
     with ExitStack() as resources:
         run = await prepare(request, resources)
-        async with _open_executor(run) as executor:
-            # From here on a signal asks for an orderly end; before, there is nothing to finish.
-            signals = resources.enter_context(anyio.open_signal_receiver(*_obeyed_signals()))
-            session = Session(run, await _draw_canary(run), display)
+        async with closed_on_failure(run.state), run.options.open_executor(run_spec_of(run)) as executor:
+            # Before this, there is nothing to finish.
+            signals = NoSignals() if interruption else resources.enter_context(_open_signals())
+            stop = interruption.begin() if interruption else Stop()
+            session = Session(run, await _draw_canary(run), display, stop)
             display.start()
-            report = await session.run(executor, signals)
-            return _with_notes(report, run)
-
-
-@asynccontextmanager
-async def _open_executor(run: PreparedRun) -> AsyncIterator[Executor]:
-    """Open the executor; when that fails, end the session before its first row."""
-    async with AsyncExitStack() as stack:
-        try:
-            executor = await stack.enter_async_context(run.options.open_executor(run_spec_of(run)))
-        except CrewrunError as failed:
-            if run.state is not None:
-                await run.state.close(str(failed), failed.exit_code, 0)
-            raise
-        yield executor
+            report = _with_notes(await session.run(executor, signals), run)
+            if run.places.folder is not None:
+                store_summary(run.places.folder, report.summary)
+            return report
 
 
 async def _draw_canary(run: PreparedRun) -> Canary | None:
@@ -78,6 +71,7 @@ def _with_notes(report: Report, run: PreparedRun) -> Report:
     return replace(report, summary=summary, notes=[*report.notes, *dict.fromkeys(notes), *cache_notes])
 
 
-def _obeyed_signals() -> list[signal.Signals]:
+def _open_signals() -> AbstractContextManager[AsyncIterator[signal.Signals]]:
     """The signals to obey, without those that the parent process, such as nohup, has set to be ignored."""
-    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    obeyed = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return anyio.open_signal_receiver(*obeyed)

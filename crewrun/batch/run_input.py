@@ -20,11 +20,11 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
     """Pass each row of the run's input to `visit`, including those that --limit, --offset and --shard leave out, until
     it returns True.
 
-    Raises UsageError when the input came through a pipe, or can no longer be read.
+    Raises UsageError when the input can no longer be read, as that of a pipe.
     """
     path = manifest.input_file
     if path is None:
-        raise UsageError(f"{manifest.inputs}: the rows came through a pipe, which cannot be read again")
+        raise UsageError(f"{manifest.inputs}: the rows {manifest.source_of_rows}, which cannot be read again")
     await open_source(str(path), settings_of(manifest).input_options).visit(visit)
 
 
@@ -122,7 +122,7 @@ async def verify(view: View) -> Differences:
         verification.see(row, wanted=wanted(row))
 
     if manifest.input_file is None:
-        differences.notes.append("input: the rows came through a pipe, which cannot be read again")
+        differences.notes.append(f"input: the rows {manifest.source_of_rows}, which cannot be read again")
         verification.end_without_input()
         return differences
     try:

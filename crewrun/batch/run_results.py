@@ -85,7 +85,7 @@ async def open_view_results(
             yield await _of_run(view, view.results, Written(view, file, status, LeftOut(), columns), ordered=ordered)
     else:
         with _spool() as file:
-            yield await _restored(view, Spool(view, file, status, columns))
+            yield await _restored(view, Spool(view, file, status, columns), file)
 
 
 def _of_file(run: str, results: ResultsFile, *, ordered: bool) -> RunResults:
@@ -135,15 +135,16 @@ async def _see_input(view: View, written: Written) -> UsageError | None:
     return None
 
 
-async def _restored(view: View, spool: Spool) -> RunResults:
-    """Results that are not in a file, from the journal and the input."""
+async def _restored(view: View, spool: Spool, file: BinaryIO) -> RunResults:
+    """Results that are not in a file, from the journal and the input, in the spool's `file`."""
     if view.manifest.input_file is None:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
         raise UsageError(
-            f"{view.folder.path}: {gone} and its rows came through a pipe, so the results cannot be restored"
+            f"{view.folder.path}: {gone} and its rows {view.manifest.source_of_rows}, so the results cannot be restored"
         )
     try:
         await visit_rows(view.manifest, spool.add)
+        file.flush()  # single lines are read past its buffer
     except OSError as full:
         raise _spool_failed(full) from full
     return RunResults(str(view.results or view.folder.path), spool.lines, view, is_held(view.folder.lock))

@@ -51,7 +51,9 @@ def _own_files(request: BatchRequest, places: Places) -> OwnFiles:
     streams = [f"/dev/fd/{fd}" for fd in (*descriptors, sys.stderr.fileno())]
     return (
         OwnFiles()
-        .keeping(places.output, request.settings.summary, request.settings.cache, *state, *streams)
+        .keeping(
+            places.output, request.settings.summary, request.settings.report, request.settings.cache, *state, *streams
+        )
         .with_inputs(None if request.rows else source_path(request.invocation.inputs))
         .with_crew(request.definition.path, request.definition.files)
     )

@@ -1,9 +1,12 @@
 """Options for opening a run's state: its manifest, and the check that a retry asks the same models."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+
+import anyio
 
 from crewrun.batch.definition_records import PreviousRun, other_records, previous_run
 from crewrun.batch.invocation import BatchRequest, Invocation
@@ -12,7 +15,7 @@ from crewrun.batch.model_changes import warn_of_changed_models
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.run_identity import Identity, endpoints_in_words, identify, past_of, redacted, without_addresses
 from crewrun.batch.settings import BatchSettings
-from crewrun.errors import UsageError
+from crewrun.errors import CrewrunError, OutputFailed, UsageError
 from crewrun.inspect.view import command_of, is_in_place
 from crewrun.llm.endpoint_secrets import is_described_by, without_secrets
 from crewrun.llm.gateway import Gateway
@@ -21,7 +24,22 @@ from crewrun.redaction.redactor import redact_line, redact_value
 from crewrun.run_files import FILES_SUFFIX
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.manifest import Manifest, options_of
-from crewrun.runs.state import StateOptions
+from crewrun.runs.state import RunState, StateOptions
+
+
+@asynccontextmanager
+async def closed_on_failure(state: RunState | None) -> AsyncIterator[None]:
+    """End the session of `state` if the block fails: its lock would last as long as the program that runs the batch."""
+    try:
+        yield
+    except BaseException as failed:
+        if state is not None and not state.is_closed:
+            why, code = type(failed).__name__, 1
+            if isinstance(failed, CrewrunError):
+                why, code = str(failed), failed.exit_code
+            with anyio.CancelScope(shield=True), suppress(OutputFailed):
+                await state.close(why, code, 0)
+        raise
 
 
 async def state_options(

@@ -49,9 +49,9 @@ Failure = OutputFailed | JournalDamaged
 
 
 class Session:
-    """One session: `run` is called once."""
+    """One session: `run` is called once, and `stop` ends it early."""
 
-    def __init__(self, run: PreparedRun, canary: Canary | None, display: Display) -> None:
+    def __init__(self, run: PreparedRun, canary: Canary | None, display: Display, stop: Stop) -> None:
         self._run = run
         self._settings = run.request.settings
         self._output = run.places.output
@@ -62,7 +62,7 @@ class Session:
         self._canary = canary
         self._source: Source | CanarySource = CanarySource(run.rows.source, canary) if canary else run.rows.source
         self._reopen = None if run.rows.is_once else run.rows.open_again
-        self._progress, self._stop = Progress(), Stop()
+        self._progress, self._stop = Progress(), stop
         self._gauge = Gauge(self._progress, self._source, run.calls.limiters, run.request.settings.part)
         self._display = DisplayWatcher(display, self._gauge)
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
@@ -296,6 +296,7 @@ class Session:
             lost=opened.lost if opened else 0,
             gone=gone,
             notes=self._notes,
+            can_retry=self._run.request.rows is None,
         )
 
     async def _close_state(

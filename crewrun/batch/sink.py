@@ -127,9 +127,11 @@ class StreamSink:
         columns = os.environ.get("COLUMNS", "")
         return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(self._fd).columns or 80
 
-    async def write(self, lines: Sequence[bytes]) -> None:
-        """Write lines; for a terminal, control characters are escaped. Raises OutputClosed when the reader is gone."""
-        if self.is_terminal:
+    async def write(self, lines: Sequence[bytes], *, is_escaped: bool = False) -> None:
+        """Write lines; for a terminal, control characters are escaped, unless `is_escaped` says that they are and the
+        rest are colours of ours. Raises OutputClosed when the reader is gone.
+        """
+        if self.is_terminal and not is_escaped:
             lines = [visible_data(line.decode("utf-8", "surrogateescape")).encode() for line in lines]
         try:
             if not self._waits:

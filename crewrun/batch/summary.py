@@ -29,7 +29,8 @@ class Report:
     """How a run ended. `output` is where the results are, None for standard output; `folder` the run's state, if any.
 
     `backup` is where --fresh moved the previous run; `lost` results were not in the journal, and `gone` rows are no
-    longer in the input; `notes` are printed too.
+    longer in the input; `notes` are printed too. With `can_retry` the run's input can be read again by `crewrun retry`.
+    `page` is the file that --report names.
     """
 
     summary: dict[str, Any]
@@ -40,6 +41,8 @@ class Report:
     lost: int = 0
     gone: int = 0
     notes: list[str] = field(default_factory=list)
+    page: str | None = None
+    can_retry: bool = True
 
     @property
     def exit_code(self) -> int:

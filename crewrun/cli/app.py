@@ -16,6 +16,7 @@ from crewrun.cli.batch import batch
 from crewrun.cli.bench import bench
 from crewrun.cli.check import check, print_schema
 from crewrun.cli.command_line import HELP_NAMES, Command, Program
+from crewrun.cli.compare import compare
 from crewrun.cli.completion import completion, print_candidates
 from crewrun.cli.export import export
 from crewrun.cli.gc import gc
@@ -30,6 +31,7 @@ from crewrun.cli.report import report
 from crewrun.cli.retry import retry
 from crewrun.cli.run import run as run_once
 from crewrun.cli.runs import runs
+from crewrun.cli.score import score
 from crewrun.cli.setup import exit_now
 from crewrun.cli.show import show
 from crewrun.cli.status import status
@@ -56,6 +58,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "runs": runs,
         "status": status,
         "show": show,
+        "score": score,
+        "compare": compare,
         "report": report,
         "export": export,
         "merge": merge,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -70,7 +71,7 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
 
     notice.learn(request)
     try:
-        report = _run(request)
+        report = run(request)
     except RunHeld as held:
         if request.settings.lock != "skip":
             raise
@@ -81,9 +82,10 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
     end(report, request, notice)
 
 
-def _run(request: "BatchRequest") -> "Report":
+def run(request: "BatchRequest") -> "Report":
     import gc
 
+    from crewrun.batch.garbage import seldom_collected
     from crewrun.batch.run import run_batch
     from crewrun.cli.display import choose_display
     from crewrun.cli.setup import run_loop
@@ -91,12 +93,9 @@ def _run(request: "BatchRequest") -> "Report":
     settings = request.settings
     is_stdout_busy = _writes_to_stdout(request) and os.isatty(request.stdout_fd)
     display = choose_display(settings.progress, settings.quiet, is_stdout_busy=is_stdout_busy)
-    # What is loaded by now lives until the end of the process, so the collector need not traverse it again and again.
-    # The thresholds trade memory for time: rows make many objects and few cycles.
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    return run_loop(run_batch, request, display)
+    with seldom_collected():  # what is loaded by now lives until the end of the process
+        return run_loop(run_batch, request, display)
 
 
 def _writes_to_stdout(request: "BatchRequest") -> bool:
@@ -108,16 +107,25 @@ def _writes_to_stdout(request: "BatchRequest") -> bool:
 
 def end(report: "Report", request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Report how the run went and end the process with its exit code."""
-    from crewrun.batch.summary import write_summary
-    from crewrun.cli.final_report import next_command, report_text, say_report
-    from crewrun.cli.resume_command import resume_command
     from crewrun.cli.setup import exit_now
 
+    exit_now(report_end(report, request, notice))
+
+
+def report_end(report: "Report", request: "BatchRequest", notice: "Notice") -> int:
+    """Report how the run went, on stderr, in the summary, on a page and in a notification. Returns the exit code."""
+    from crewrun.batch.summary import write_summary
+    from crewrun.cli.final_report import next_command, report_text, say_report
+    from crewrun.cli.report import write_own_report
+    from crewrun.cli.resume_command import resume_command
+
     settings = request.settings
+    report = replace(report, page=settings.report)
     commands = resume_command(request), resume_command(request, replay=False)
     if not settings.quiet and not (report.stop and report.stop.kind == "closed"):
         say_report(report, *commands)
     if settings.summary:
         write_summary(settings.summary, report.summary)
+    has_page = settings.report is None or write_own_report(report, request)
     notice.send(report, report_text(report, *commands), next_command(report, *commands))
-    exit_now(report.exit_code)
+    return report.exit_code or (0 if has_page else 1)

@@ -47,6 +47,20 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("Five answers to read, drawn at random", "crewrun show topics.results.jsonl --sample 5"),
         Example("What the row on line 2 was asked and answered", "crewrun show topics.results.jsonl 2"),
     ),
+    "score": (
+        Example("What a function of yours says of each output", "crewrun score topics.results.jsonl --by checks:short"),
+        Example(
+            "What a model says",
+            'crewrun score topics.results.jsonl --by "The answer is one sentence." --name brevity -m offline',
+        ),
+    ),
+    "compare": (
+        Example("What did my change do? Run it beside the old results", "crewrun batch topics.jsonl -o new.jsonl"),
+        Example("", "crewrun compare topics.results.jsonl new.jsonl"),
+        Example(
+            "Fail in CI if rows broke", "crewrun compare topics.results.jsonl new.jsonl --fail-if 'broken>0' --sample 0"
+        ),
+    ),
     "report": (
         Example("A page with all rows, failures and costs", "crewrun report topics.results.jsonl -o topics.html"),
     ),

@@ -16,6 +16,7 @@ from crewrun.inspect.view import nearby
 from crewrun.terminal import is_terminal, say_all
 
 _EXAMPLE_CHARS = 300
+_ROWS_FOR_A_PAGE = 100  # fewer are seen as well with `show`
 _ID_CHARS = 40  # ids may be whole sentences
 _ROUNDING_USD = 1.5e-6  # amounts are rounded to a millionth
 # A run that was stopped by one of these flags would stop again at once with the same value.
@@ -61,13 +62,23 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         else [],
         failed=failed,
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
-        retry=_retry_command(run, failed) if report.folder and run else None,
+        retry=_retry_command(run, failed) if report.folder and run and report.can_retry else None,
         tools=_tool_lines(summary),
         missed=_missed_lines(summary),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],
         results=None if report.output is None else f"results: {report.output}",
         next_step=_next_step(report, command, redo),
+        page=_page_command(report),
     )
+
+
+def _page_command(report: Report) -> str | None:
+    """How to see the run on a page, None where that says hardly more, or the run has written one."""
+    rows, run = report.summary["rows"], report.output or report.folder
+    count_of_rows = rows["ok"] + rows["failed"] + rows["kept"]
+    if report.page or not report.folder or run is None or count_of_rows < _ROWS_FOR_A_PAGE:
+        return None
+    return shlex.join(["crewrun", "report", run])
 
 
 def _headline(summary: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """The parts of a report, in their order. `headline` has the counts and further figures, by importance; `look` and
-    `retry` are commands that list the failed rows, and run those of one category again.
+    `retry` are commands that list the failed rows, and run those of one category again; `page` makes a page of it all.
     """
 
     headline: Sequence[str]
@@ -62,6 +62,7 @@ class Sheet:
     results: str | None
     next_step: Line
     missed: Sequence[Line] = ()
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def _lines(sheet: Sheet, detail: _Detail) -> list[Line]:
         lines.append(Line("", "note", action="  to see them all:", command=sheet.look))
     if sheet.retry and detail.is_rich:
         lines.append(Line("", "note", action="  to run one kind of them again:", command=sheet.retry))
+    if sheet.page and detail.is_rich:
+        lines.append(Line("", "note", action="  to see all rows on a page:", command=sheet.page))
     lines += sheet.tools[: detail.tools]
     if more := len(sheet.tools) - detail.tools:
         lines += [Line(f"  {more:,} more kinds of failed calls of tools", "tool")] if more > 0 and detail.tools else []

@@ -1,7 +1,7 @@
 """Typer's parameters for flags that several commands share. Those of a batch are made from `crewrun.batch_flags`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Annotated, Any, Literal
 
@@ -81,7 +81,10 @@ def option(name: str, *, help: str | None = None) -> Any:  # noqa: A002  (as Typ
 
 def takes_batch_flags(command: Callable[..., None]) -> Callable[..., None]:
     """`command`, whose `**values` are a batch's flags: Typer sees a parameter for each, after the positional ones."""
+    return _with_flags(command, list(batch_flags().values()))
 
+
+def _with_flags(command: Callable[..., None], fields: Sequence[FlagField]) -> Callable[..., None]:
     @wraps(command)
     def with_flags(**parameters: Any) -> None:
         command(**parameters)
@@ -90,11 +93,20 @@ def takes_batch_flags(command: Callable[..., None]) -> Callable[..., None]:
     with_flags.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # `inspect.signature` looks for it
         [
             *(parameter for parameter in own if parameter.kind is parameter.POSITIONAL_OR_KEYWORD),
-            *map(_parameter, batch_flags().values()),
+            *map(_parameter, fields),
             *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY),
         ]
     )
     return with_flags
+
+
+def takes_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `takes_batch_flags`, with these of a batch's flags, in their order there."""
+
+    def takes(command: Callable[..., None]) -> Callable[..., None]:
+        return _with_flags(command, [field for name, field in batch_flags().items() if name in names])
+
+    return takes
 
 
 def _parameter(field: FlagField) -> inspect.Parameter:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from threading import current_thread, main_thread
 from typing import Any
 
 from crewrun.redaction.redactor import redact_line
@@ -76,7 +77,8 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 class _Signals:
-    """In its block, SIGINT and SIGTERM raise KeyboardInterrupt from `interrupt` on, unless they are ignored.
+    """In its block, SIGINT and SIGTERM raise KeyboardInterrupt from `interrupt` on, unless they are ignored. In
+    a thread of a program they are the program's.
 
     Before that they wait: raised while the command is being started, nothing would know the process to end.
     """
@@ -87,7 +89,7 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._receive)
         return self

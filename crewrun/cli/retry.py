@@ -67,14 +67,19 @@ def retry(
 def _find(run: str) -> "tuple[RunFolder, Manifest]":
     """The run to retry. Raises UsageError when it cannot be retried."""
     from crewrun.errors import UsageError
-    from crewrun.inspect.view import find_run
+    from crewrun.inspect.view import command_of, find_run
     from crewrun.runs.folder import RunFolder
     from crewrun.runs.manifest import read_manifest
 
     folder = RunFolder(find_run(run).path.absolute())
     manifest = read_manifest(folder.manifest)
     if manifest.input_digest is None:
-        raise UsageError(f"{run}: its rows came through a pipe; give the run's own command and the same rows again")
+        remedy = "give the run's own command and the same rows again"
+        if manifest.is_of_program:
+            remedy = f"to go on: {command_of(folder, manifest)}"
+        raise UsageError(f"{run}: its rows {manifest.source_of_rows}; {remedy}")
+    if manifest.is_of_program and manifest.crew.startswith("<"):
+        raise UsageError(f"{run}: its crew is an object of a Python program; to go on: {command_of(folder, manifest)}")
     return folder, manifest
 
 

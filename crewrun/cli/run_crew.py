@@ -16,6 +16,8 @@ def load_run_crew(manifest: "Manifest") -> "RunCrew":
     from crewrun.definitions import load
     from crewrun.errors import CrewrunError, CrewrunWarning
 
+    if manifest.crew.startswith("<"):
+        return RunCrew(None, f"{manifest.crew} was an object of a Python program")
     try:
         with folder_of_run(manifest), warnings.catch_warnings():
             load_env()

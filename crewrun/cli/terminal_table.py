@@ -60,6 +60,15 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, 
     ]
 
 
+def aligned(rows: Sequence[Sequence[str]], sides: str) -> list[list[str]]:
+    """The cells of a small table, as wide as their columns; `sides` has an l or an r for each: left or right."""
+    widths = [max(cell_len(row[at]) for row in rows) for at in range(len(sides))]
+    return [
+        [_fitted(cell, width, is_right=side == "r") for cell, width, side in zip(row, widths, sides, strict=True)]
+        for row in rows
+    ]
+
+
 def _those_that_fit(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
     """The places of the columns to show."""
     shown = list(range(len(columns)))

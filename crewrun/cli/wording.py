@@ -1,28 +1,30 @@
-"""Formats amounts for people."""
+"""Formats what commands print for people: counts, tokens, rates, forecasts. `crewrun.wording` has amounts alone."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from math import floor, log10
 from typing import TYPE_CHECKING, Any
+
+from crewrun.wording import count, duration, money
 
 if TYPE_CHECKING:
     from crewrun.batch.canary import Forecast
     from crewrun.batch.forecast import Interval
 
+__all__ = [
+    "count",
+    "duration",
+    "in_words",
+    "local_minute",
+    "may_be_owed",
+    "money",
+    "rate",
+    "row_counts",
+    "shortened",
+    "size",
+    "tokens",
+]
+
 _NO_USD = 1e-9  # smaller amounts are rounding errors of floating-point sums
-_CENT_USD = 0.00995  # from here up an amount rounds to a cent or more
-_FOUR_DECIMALS_USD = 0.00005  # below, four decimals would show no digit
-_SHORT_S = 0.0995  # below, tenths of a second would say 0.0 or 0.1
-_DAYS_FROM_H = 48
-
-
-def money(cost_usd: float | None) -> str:
-    """US dollars: whole cents from one cent up, `$1,234.50`; else four decimals, or as many as show a digit."""
-    if cost_usd is None:
-        return "cost unknown"
-    if cost_usd >= _CENT_USD or cost_usd < _NO_USD:
-        return f"${cost_usd:,.2f}"
-    return f"${cost_usd:.{4 if cost_usd >= _FOUR_DECIMALS_USD else -floor(log10(cost_usd))}f}"
 
 
 def may_be_owed(spent: Mapping[str, Any]) -> str:
@@ -31,11 +33,6 @@ def may_be_owed(spent: Mapping[str, Any]) -> str:
     if owed_usd is None:
         return " (more may be owed, of unknown price)"
     return f" (may be owed: {money(owed_usd)} more)" if owed_usd >= _NO_USD else ""
-
-
-def count(number: int, noun: str) -> str:
-    """`1 row`, `1,200 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def row_counts(summary: Mapping[str, Any]) -> str:
@@ -79,19 +76,6 @@ def size(size_bytes: int) -> str:
     while amount >= 1000 and len(units) > 1:
         amount, units = amount / 1000, units[1:]
     return f"{amount:.1f} {units[0]}"
-
-
-def duration(seconds: float) -> str:
-    """`3 ms`, `0.9 s`, `45 s`, `3 m 20 s`, `1 h 12 m`, `2 d 5 h`."""
-    if seconds < _SHORT_S:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.95:  # rounds to less than 10.0
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest} s" if minutes else f"{rest} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} m" if hours < _DAYS_FROM_H else f"{hours // 24} d {hours % 24} h"
 
 
 def rate(rows_per_s: float) -> str:

@@ -30,6 +30,9 @@ from crewrun.llm.model import LLM
 from crewrun.llm.schema import NotValid, OutputSchema, schema_prompt
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
+from crewrun.notebook.card import Card, Grid
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext, new_row_context
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
@@ -39,7 +42,7 @@ from crewrun.tracebacks import shorten
 _WITHOUT_SITE = (LLM, type(None))
 
 
-class Agent(AgentDefinition):
+class Agent(AgentDefinition, Displayed):
     """A role with a goal and a backstory, each of which may contain `{placeholders}`, and the model that plays it.
 
     `llm` is a model name, a mapping of parameters or an `LLM`; without one the agent uses the run's default model.
@@ -126,6 +129,18 @@ class Agent(AgentDefinition):
         """`akickoff` for sync code. Inside a running event loop it blocks that loop, with a warning."""
         started = partial(self.akickoff, query=query)
         return run_sync("kickoff", "akickoff", started, messages, response_format, input_files)
+
+    def __repr__(self) -> str:
+        llm = f"llm={quoted(self.model.model)}" if self.model is not None else ""
+        return short_repr(self, quoted(self.name or self.role), llm, counted(len(self.tools), "tool"))
+
+    __str__ = __repr__
+
+    def _crewrun_card(self) -> Card:
+        facts = (self.model.model if self.model is not None else "the run's model", counted(len(self.tools), "tool"))
+        texts = [("goal", self.goal), ("backstory", self.backstory)]
+        tools = [("tools", ", ".join(tool.name for tool in self.tools))] if self.tools else []
+        return Card(f"Agent {self.role.strip()}", facts, grids=(Grid(("", ""), (*texts, *tools)),))
 
     def _output(self, answer: Answer) -> AgentOutput:
         output = AgentOutput(

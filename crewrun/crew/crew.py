@@ -32,6 +32,9 @@ from crewrun.hooks.scope import hooks_of_a_crew
 from crewrun.limits.windows import window_of
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.shared_gateway import open_gateway
+from crewrun.notebook.card import Card
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext
 from crewrun.templates import check_inputs
 
@@ -45,7 +48,7 @@ class TaskPreview:
     messages: list[dict[str, str]]
 
 
-class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
+class Crew(CrewDefinition, KickoffFamily[CrewOutput], Displayed):
     """Agents and the tasks they perform, in order.
 
     One crew object serves any number of kickoffs at once; each has its own texts, outputs and usage.
@@ -63,6 +66,18 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
     if TYPE_CHECKING:
         # `config=` may have the required fields, so a type checker must not demand them as arguments.
         def __init__(self, **fields: Any) -> None: ...
+
+    def __repr__(self) -> str:
+        process = "" if self.process is Process.sequential else str(self.process)
+        counts = counted(len(self.coworkers), "agent"), counted(len(self.tasks), "task")
+        return short_repr(self, quoted(self.name or ""), *counts, process)
+
+    __str__ = __repr__
+
+    def _crewrun_card(self) -> Card:
+        from crewrun.crew.plot import card_of  # the diagrams: a tenth of the time to import crews
+
+        return card_of(self)
 
     def preview(self, inputs: Inputs | None = None) -> list[TaskPreview]:
         """The first request for each task, without calling a model; earlier outputs appear as `[output of …]`.
@@ -166,7 +181,7 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput]):
         return assign_sequential if self.process is Process.sequential else assign_to(self._the_manager())
 
     def _the_team(self) -> Team:
-        coworkers = self._coworkers()
+        coworkers = self.coworkers
         if self._team is None or self._team.agents != coworkers:
             self._team = Team(coworkers)
         return self._team

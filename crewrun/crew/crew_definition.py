@@ -109,7 +109,7 @@ class CrewDefinition(Declared):
         check_tasks(self.tasks, is_sequential=is_sequential)
 
     def _warn_of_equal_roles(self) -> None:
-        coworkers = self._coworkers()
+        coworkers = self.coworkers
         if self.process is Process.hierarchical or any(agent.allow_delegation for agent in coworkers):
             warn_of_equal_roles(coworkers)
 
@@ -160,11 +160,11 @@ class CrewDefinition(Declared):
         """The toolboxes that a kickoff may use, each with its agent."""
         if self.process is Process.hierarchical:
             boxes = [(self._the_manager(), task.toolbox(self._the_manager())) for task in self.tasks]
-            return boxes + [(agent, agent.toolbox) for agent in self._coworkers()]
+            return boxes + [(agent, agent.toolbox) for agent in self.coworkers]
         own = [(task.agent, task.toolbox(task.agent)) for task in self.tasks if task.agent is not None]
         if not any(agent.allow_delegation for agent, _ in own):
             return own
-        return own + [(agent, agent.toolbox) for agent in self._coworkers()]
+        return own + [(agent, agent.toolbox) for agent in self.coworkers]
 
     @property
     def has_files(self) -> bool:
@@ -190,7 +190,7 @@ class CrewDefinition(Declared):
     def set_crew_yaml(self) -> None:
         """Read the texts as a crew.yaml's: doubled braces stand for single ones, and no kickoff is without inputs."""
         self._is_crew_yaml = True
-        for part in (*self.tasks, *self._coworkers(), *([self.manager_agent] if self.manager_agent else ())):
+        for part in (*self.tasks, *self.coworkers, *([self.manager_agent] if self.manager_agent else ())):
             mark_doubled_braces(part)
 
     def _without_inputs(self, files: Mapping[str, Any]) -> Inputs | None:
@@ -276,7 +276,7 @@ class CrewDefinition(Declared):
         if self.process is Process.hierarchical:
             return list(dict.fromkeys([self._the_manager(), *own, *self.agents]))
         delegating = any(agent.allow_delegation for agent in own)
-        return list(dict.fromkeys([*own, *(self._coworkers() if delegating else ())]))
+        return list(dict.fromkeys([*own, *(self.coworkers if delegating else ())]))
 
     def fetch_inputs(self) -> set[str]:
         """The names of the inputs that the crew's texts need, like CrewAI's method."""
@@ -295,7 +295,9 @@ class CrewDefinition(Declared):
         if hooks:
             self.__dict__[_HOOKS] = hooks
 
-    def _coworkers(self) -> tuple[Agent, ...]:
+    @property
+    def coworkers(self) -> tuple[Agent, ...]:
+        """The crew's agents and those of its tasks, without a manager."""
         return tuple(dict.fromkeys([*self.agents, *(task.agent for task in self.tasks if task.agent is not None)]))
 
     def _the_manager(self) -> Agent:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -10,6 +11,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from crewrun.llm.schema import Format, Structured
 from crewrun.messages import Message
+from crewrun.notebook.card import Card, Grid
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.tools.tool_failure import ToolFailureRecord
 from crewrun.usage import UsageCounter
 
@@ -58,7 +62,7 @@ class Read(NamedTuple):
     raw: str
 
 
-class _Answer(BaseModel):
+class _Answer(Displayed, BaseModel):
     """What all outputs share: an answer as text and, if a task declares a schema, as a value."""
 
     raw: str = ""
@@ -109,6 +113,21 @@ class _Answer(BaseModel):
             return dict(self.json_dict)
         return self.pydantic.model_dump() if self.pydantic is not None else {}
 
+    def __repr__(self) -> str:
+        return short_repr(self, quoted(self.raw), *self._facts)
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        """What is shown besides the answer."""
+        return ()
+
+    def _crewrun_card(self) -> Card:
+        value = self.value
+        if isinstance(value, dict):
+            fields = tuple((name, _shown(field)) for name, field in value.items())
+            return Card(type(self).__name__, self._facts, grids=(Grid(("field", "value"), fields),))
+        return Card(type(self).__name__, self._facts, text=_shown(value))
+
     def __str__(self) -> str:
         if self.pydantic is not None:
             return str(self.pydantic)
@@ -135,6 +154,10 @@ class TaskOutput(_Answer):
         """Whether a call of a tool failed."""
         return bool(self.tool_failures)
 
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        return self.name or "", self.agent, _count_of(self.tool_failures)
+
 
 class AgentOutput(_Answer):
     """An agent's own answer, from `Agent.kickoff`. Awaitable, since CrewAI's users write `await agent.kickoff(…)`."""
@@ -153,6 +176,10 @@ class AgentOutput(_Answer):
     def has_tool_failures(self) -> bool:
         """Whether a call of a tool failed."""
         return bool(self.tool_failures)
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        return self.agent_role, _spent(self.usage_metrics), _count_of(self.tool_failures)
 
 
 class CrewOutput(_Answer):
@@ -176,6 +203,27 @@ class CrewOutput(_Answer):
         if self.pydantic is not None and hasattr(self.pydantic, key):
             return getattr(self.pydantic, key)
         return (self.json_dict or {})[key]
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        return counted(len(self.tasks_output), "task"), _spent(self.token_usage), _count_of(self.tool_failures)
+
+    def _crewrun_card(self) -> Card:
+        parts = tuple(task._crewrun_card() for task in self.tasks_output) if len(self.tasks_output) > 1 else ()
+        return replace(super()._crewrun_card(), parts=parts)
+
+
+def _count_of(failures: list[ToolFailureRecord]) -> str:
+    return counted(len(failures), "failed tool call")
+
+
+def _spent(usage: UsageMetrics) -> str:
+    cost = f", ${usage.cost_usd:.4g}" if usage.cost_usd else ""
+    return f"{counted(usage.total_tokens, 'token')}{cost}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else as_text(value)
 
 
 def jsonable(value: Any) -> Any:

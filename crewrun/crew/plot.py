@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from textwrap import shorten
 
-from crewrun.crew.crew import Crew
+from crewrun.crew.crew_definition import CrewDefinition
 from crewrun.crew.process import Process, task_name
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.diagram import Diagram, Edge, Node, Table
+from crewrun.diagram.image import image_url
 from crewrun.diagram.text import wrapped
+from crewrun.notebook.card import Card, Grid
 
 LEGEND = {
     "task": "a task, and the agent that performs it",
@@ -18,7 +20,7 @@ LEGEND = {
 }
 
 
-def diagram_of(crew: Crew, title: str) -> Diagram:
+def diagram_of(crew: CrewDefinition, title: str) -> Diagram:
     """The diagram of `crew` with `title`."""
     names = {task: task_name(task, position) for position, task in enumerate(crew.tasks)}
     ids = {task: f"task {position}" for position, task in enumerate(crew.tasks, 1)}
@@ -51,6 +53,21 @@ def diagram_of(crew: Crew, title: str) -> Diagram:
     )
 
 
+def card_of(crew: CrewDefinition) -> Card:
+    """What a notebook shows of `crew`: its picture, agents and tasks."""
+    diagram = diagram_of(crew, crew.name or "Crew")
+    agents = tuple(
+        (one.role, one.goal, one.model.model if one.model else "", ", ".join(tool.name for tool in one.tools))
+        for one in crew.coworkers
+    )
+    return Card(
+        f"Crew {crew.name or ''}".strip(),
+        (diagram.caption,),
+        picture=image_url(diagram) if crew.tasks else "",
+        grids=(Grid(("agent", "goal", "model", "tools"), agents), Grid(diagram.table.heads, diagram.table.rows)),
+    )
+
+
 def _doer(task: Task, manager: str | None) -> str:
     own = task.agent.role.strip() if task.agent else ""
     if manager is None:
@@ -69,7 +86,7 @@ def _tags(task: Task) -> Iterator[str]:
         yield "JSON"
 
 
-def _caption(crew: Crew) -> str:
+def _caption(crew: CrewDefinition) -> str:
     tasks, agents = len(crew.tasks), len(crew.agents_at_work)
     return f"{crew.process}: {tasks} task{'' if tasks == 1 else 's'}, {agents} agent{'' if agents == 1 else 's'}"
 

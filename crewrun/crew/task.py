@@ -26,6 +26,9 @@ from crewrun.declared import Declared
 from crewrun.errors import DefinitionError
 from crewrun.files.file import File, as_files
 from crewrun.llm.schema import OutputSchema
+from crewrun.notebook.card import Card, Grid
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import quoted, short_repr
 from crewrun.templates import Template, find_key
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tools
@@ -36,7 +39,7 @@ TaskCallback = Callable[[TaskOutput], Any]
 Files = Annotated[dict[str, File], PlainValidator(partial(as_files, whose="input_files"))]
 
 
-class Task(Declared):
+class Task(Declared, Displayed):
     """One step of a crew. `description` and `expected_output` may contain `{placeholders}`, and so may `output_file`.
 
     `context` None means the outputs of all earlier tasks, `[]` none, a list the outputs of those tasks. With
@@ -127,6 +130,20 @@ class Task(Declared):
     def label(self) -> str:
         """The task's name in messages: its own, or the beginning of its description."""
         return repr(self.name or self.description.strip()[:40])
+
+    def __repr__(self) -> str:
+        agent = f"agent={quoted(self.agent.name or self.agent.role)}" if self.agent is not None else ""
+        return short_repr(self, quoted(self.name or ""), quoted(self.description), agent)
+
+    __str__ = __repr__
+
+    def _crewrun_card(self) -> Card:
+        agent = self.agent.role.strip() if self.agent is not None else ""
+        texts = [("description", self.description), ("expected output", self.expected_output)]
+        tools = [("tools", ", ".join(tool.name for tool in self.tools))] if self.tools else []
+        file = [("output file", self.output_file)] if self.output_file is not None else []
+        grid = Grid(("", ""), (*texts, *tools, *file))
+        return Card(f"Task {self.name or ''}".strip(), (agent,), grids=(grid,))
 
     @property
     def output(self) -> TaskOutput | None:

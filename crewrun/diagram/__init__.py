@@ -5,6 +5,6 @@ the edges, `svg` makes the drawing and `page` the page around it. Nothing here k
 """
 
 from crewrun.diagram.model import Diagram, Edge, Node, Shape, Table
-from crewrun.diagram.page import page, write
+from crewrun.diagram.page import Picture, draw, page, write
 
-__all__ = ["Diagram", "Edge", "Node", "Shape", "Table", "page", "write"]
+__all__ = ["Diagram", "Edge", "Node", "Picture", "Shape", "Table", "draw", "page", "write"]

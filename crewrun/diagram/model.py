@@ -1,7 +1,7 @@
 """What is drawn: nodes, the edges between them, and the text around the picture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 # A box has a tag, a title and lines; a rounded box starts something, one with cut corners decides something. A join is
@@ -54,3 +54,11 @@ class Diagram:
     edges: tuple[Edge, ...]
     legend: Mapping[str, str]
     table: Table
+
+    def with_lines(self, lines: Mapping[str, tuple[str, ...]]) -> "Diagram":
+        """The same with more `lines`, by the titles of boxes, below those that they have."""
+        nodes = tuple(
+            node if node.shape in ("join", "label") else replace(node, lines=(*node.lines, *lines.get(node.title, ())))
+            for node in self.nodes
+        )
+        return replace(self, nodes=nodes)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from crewrun.diagram.look import look
@@ -25,9 +26,23 @@ td:first-child { font-family: var(--mono); }
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing and its legend, as markup in which all text is escaped."""
+
+    svg: str
+    legend: str
+
+
+def draw(diagram: Diagram) -> Picture:
+    """The picture of `diagram`, for a page with `look.look()`."""
+    layout = lay_out(diagram)
+    return Picture(svg(diagram.title, layout), "\n".join(_legend(diagram, layout)))
+
+
 def page(diagram: Diagram) -> str:
     """An HTML document that shows `diagram`."""
-    layout = lay_out(diagram)
+    picture = draw(diagram)
     return "\n".join(
         [
             "<!doctype html>",
@@ -42,9 +57,9 @@ def page(diagram: Diagram) -> str:
             "<body>",
             f"<h1>{markup(diagram.title)}</h1>",
             f"<p>{markup(diagram.caption)}</p>",
-            *_legend(diagram, layout),
+            picture.legend,
             '<label><input type="checkbox" id="fit"> fit the picture into the window</label>',
-            f"<figure>{svg(diagram.title, layout)}</figure>",
+            f"<figure>{picture.svg}</figure>",
             *_table(diagram.table),
             "</body>",
             "</html>",

@@ -24,7 +24,7 @@ from crewrun.flow.dsl import and_, listen, or_, router, start
 from crewrun.flow.faults import check
 from crewrun.flow.graph import FlowGraph, graph_of
 from crewrun.flow.persistence import persist, store_for, store_of, stores_of_methods
-from crewrun.flow.plot import diagram_of
+from crewrun.flow.plot import card_of, diagram_of
 from crewrun.flow.run import FlowRun
 from crewrun.flow.saving import Saver
 from crewrun.flow.schedule import Schedule
@@ -32,6 +32,9 @@ from crewrun.flow.state import FlowState, StateKind, id_of, owned
 from crewrun.flow.store import FlowPersistence, Saved, Store
 from crewrun.llm.shared_gateway import open_gateway
 from crewrun.llm.sync import run_sync
+from crewrun.notebook.card import Card
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import counted, short_repr
 from crewrun.row_context import RowContext, new_row_context
 from crewrun.tracebacks import shorten
 from crewrun.usage import UsageCounter
@@ -68,7 +71,7 @@ def no_start(graph: FlowGraph) -> str:
     return f"{graph.flow} has no method under @start(), so there is nothing to begin with"
 
 
-class Flow(KickoffFamily[Any], Generic[S]):
+class Flow(KickoffFamily[Any], Displayed, Generic[S]):
     """Methods under `@start`, `@listen` and `@router`, checked when the class is created.
 
     The state is a dict with an `id`. With `Flow[Model]` it is that pydantic model, which gets an `id` if it has none,
@@ -118,6 +121,12 @@ class Flow(KickoffFamily[Any], Generic[S]):
         self._crewrun_internals.fields = state
         if max_method_calls is not None:
             self.max_method_calls = max_method_calls
+
+    def __repr__(self) -> str:
+        return short_repr(self, counted(len(self._crewrun_graph.methods), "method"))
+
+    def _crewrun_card(self) -> Card:
+        return card_of(type(self), self._crewrun_graph)
 
     @property
     def state(self) -> S:

@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Iterator
 
 from crewrun.diagram import Diagram, Edge, Node, Shape, Table
+from crewrun.diagram.image import image_url
 from crewrun.diagram.text import wrapped
 from crewrun.flow.dsl import AllOf, AnyOf, Condition, Named
 from crewrun.flow.graph import FlowGraph, Method
+from crewrun.notebook.card import Card, Grid
 
 LEGEND = {
     "start": "the flow begins here",
@@ -44,6 +46,13 @@ def diagram_of(flow: type, graph: FlowGraph) -> Diagram:
         LEGEND,
         Table(("method", "kind", "waits for", "may return"), tuple(map(_table_row, graph.methods.values()))),
     )
+
+
+def card_of(flow: type, graph: FlowGraph) -> Card:
+    """What a notebook shows of the class `flow`: its picture and its methods."""
+    diagram = diagram_of(flow, graph)
+    grid = Grid(diagram.table.heads, diagram.table.rows)
+    return Card(f"Flow {diagram.title}", (diagram.caption.rstrip("."),), picture=image_url(diagram), grids=(grid,))
 
 
 def _box(flow: type, graph: FlowGraph, method: Method) -> Node:

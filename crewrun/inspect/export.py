@@ -69,9 +69,9 @@ class Lines:
         return (line for _, line in self.placed())
 
     def at(self, number: int) -> bytes:
-        """The line with this number, from 0. Not while they are iterated over."""
-        self._file.seek(self._starts[number])
-        return self._file.read(self._ends[number] - self._starts[number])
+        """The line with this number, from 0; also while they are iterated over. The file's buffer has to be flushed."""
+        start = self._starts[number]
+        return os.pread(self._file.fileno(), self._ends[number] - start, start)
 
     def placed(self) -> Iterator[tuple[int, bytes]]:
         """Each line with the offset at which it begins."""

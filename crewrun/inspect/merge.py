@@ -18,7 +18,7 @@ from crewrun.journal.keys import line_digest, row_key
 from crewrun.row import Row, as_json, content_id
 from crewrun.runs.manifest import write_pieces
 from crewrun.runs.results import is_result
-from crewrun.tables.writing.columns import Columns
+from crewrun.tables.writing.columns import Columns, decoded
 from crewrun.tables.writing.output_format import OutputFormat
 from crewrun.tables.writing.writers import TableOptions, table_pieces
 
@@ -51,7 +51,7 @@ class ResultSummary(NamedTuple):
 def read_line(line: bytes) -> ResultSummary | None:
     """The summary of a line, None when it is not a result."""
     try:
-        record = json.loads(line)
+        record = decoded(line)
         row_id, status, inputs, place = record["id"], record["status"], record["input"], record["index"]
         is_ours = is_result(record) and status in ("ok", "failed")
         if not is_ours or not isinstance(row_id, str) or not 0 <= place < _MAX_PLACE:

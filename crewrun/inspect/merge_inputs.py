@@ -129,8 +129,8 @@ def input_of(merge_inputs: Sequence[MergeInput], inputs: str | None, id_field: s
     if not manifests:
         return "results without run folders do not say what it was; --input names it"
     files = {os.path.realpath(manifest.input_file) for manifest in manifests if manifest.input_file is not None}
-    if not all(manifest.input_file for manifest in manifests):
-        return "rows came through a pipe; --input names a file of them"
+    if gone := next((manifest for manifest in manifests if manifest.input_file is None), None):
+        return f"rows {gone.source_of_rows}; --input names a file of them"
     # Each machine may have its own path to the same file, and one of these paths may exist here.
     is_one = len(files) == 1 or len({manifest.input_digest for manifest in manifests}) == 1
     there = sorted(path for path in files if os.path.isfile(path))

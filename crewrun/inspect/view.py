@@ -22,7 +22,7 @@ from crewrun.redaction.redactor import redact_value
 from crewrun.row import Outcome, Row, usage_json
 from crewrun.run_files import FOLDER_SUFFIX
 from crewrun.runs.folder import RunFolder, find, folder_of
-from crewrun.runs.manifest import Manifest, read_manifest, without
+from crewrun.runs.manifest import Manifest, read_manifest, with_fresh, without
 from crewrun.tier_use import completed, tiers_json
 
 
@@ -204,7 +204,7 @@ def fresh_command(folder: RunFolder, manifest: Manifest) -> str | None:
     """The command that starts a run over. None for a backup: a newer run has its place."""
     if has_number(folder, manifest):
         return None
-    return _there(manifest, [*without("fresh", manifest.command, is_set=False), "--fresh"])
+    return _there(manifest, with_fresh(without("fresh", manifest.command, is_set=False)))
 
 
 def _there(manifest: Manifest, words: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from math import isfinite
 
 import anyio
 
-from crewrun.errors import BudgetExhausted, RowBudgetExceeded
+from crewrun.errors import BUDGET_OF_A_COMMAND, BudgetExhausted, RowBudgetExceeded
 from crewrun.limits.high_water import HighWaterMark
 
 # Amounts are whole picodollars: a running sum of floats would drift over a million calls.
@@ -76,7 +76,12 @@ class Budget:
     """
 
     def __init__(
-        self, limit_usd: float, spent_usd: float = 0.0, owed_usd: float = 0.0, mark: HighWaterMark | None = None
+        self,
+        limit_usd: float,
+        spent_usd: float = 0.0,
+        owed_usd: float = 0.0,
+        mark: HighWaterMark | None = None,
+        remedy: str = BUDGET_OF_A_COMMAND,
     ) -> None:
         if not (isfinite(limit_usd) and limit_usd > 0 and isfinite(spent_usd) and spent_usd >= 0):
             raise ValueError(f"no budget: {limit_usd!r} USD, of which {spent_usd!r} are spent")
@@ -84,6 +89,7 @@ class Budget:
         self._spent = self._before = _pico(spent_usd)
         self._owed = _pico(owed_usd)
         self._mark = mark
+        self._remedy = remedy
         self._reserved = 0
         self._sent = 0  # the part reserved for calls that are on the wire
         self._waiting: deque[_BudgetWaiter] = deque()
@@ -265,7 +271,9 @@ class Budget:
     def _refusal(self, missed: Hold) -> BudgetExhausted:
         needed_usd, is_bound = missed.worst / _PER_USD, missed.is_bound
         owed_usd = self._owed / _PER_USD
-        return BudgetExhausted(self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, owed_usd=owed_usd)
+        return BudgetExhausted(
+            self.spent_usd, self.limit_usd, needed_usd, is_bound=is_bound, owed_usd=owed_usd, remedy=self._remedy
+        )
 
 
 def check_row(cost_usd: float | None, owed_usd: float, limit_usd: float) -> None:

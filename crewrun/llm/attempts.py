@@ -48,7 +48,8 @@ class Attempts:
         price = None
         if self._limiters.is_budgeted and (price := state.most(request, caller.row_context.task_path)) is None:
             name = request.endpoint.name
-            raise UsageError(f"the price of {name} is not known, so --budget cannot hold; give it by --price")
+            remedy = "give it by --price, or GatewayOptions(prices=…)"
+            raise UsageError(f"the price of {name} is not known, so a budget cannot hold; {remedy}")
         return Call(request, caller, bill, state, state.expected(request), price)
 
     def _state(self, endpoint: Endpoint) -> EndpointState:

@@ -1,4 +1,4 @@
-"""The gateway of the calling code: that of the block that it runs in, else that of the batch in this process."""
+"""The gateway of the calling code: that of the block it is in, else that of the batch or service of this process."""
 
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
@@ -35,8 +35,9 @@ class CurrentGateway(Protocol):
 
 
 _current: ContextVar[CurrentGateway | None] = ContextVar("crewrun_gateway", default=None)
-# For threads that the user's code starts, which have no context to find it in.
-_of_the_run: CurrentGateway | None = None
+# Those of the runs in this process, the latest last: for threads that the user's code starts, which have no context to
+# find one in.
+_of_runs: list[CurrentGateway] = []
 
 
 def current() -> CurrentGateway | None:
@@ -46,7 +47,7 @@ def current() -> CurrentGateway | None:
     stand-in ends with that code, and their calls would end with it. Threads without a context get the stand-in, as it
     is unknown whose they are.
     """
-    return _current.get() or (_of_the_run and _of_the_run.acting)
+    return _current.get() or (_of_runs[-1].acting if _of_runs else None)
 
 
 def elsewhere() -> CurrentGateway | None:
@@ -55,17 +56,15 @@ def elsewhere() -> CurrentGateway | None:
     return gateway if gateway is not None and not gateway.is_here and gateway.is_reachable else None
 
 
-def enter(gateway: CurrentGateway, *, is_of_a_run: bool = False) -> Token[CurrentGateway | None]:
-    """Make `gateway` current for the code from here on; if it belongs to a run, for all code of the process."""
-    global _of_the_run  # noqa: PLW0603
-    if is_of_a_run:
-        _of_the_run = gateway
+def enter(gateway: CurrentGateway, *, is_of_all: bool = False) -> Token[CurrentGateway | None]:
+    """Make `gateway` current for the code from here on; one that `is_of_all`, a run's, for all code of the process."""
+    if is_of_all:
+        _of_runs.append(gateway)
     return _current.set(gateway)
 
 
 def restore(gateway: CurrentGateway, token: Token[CurrentGateway | None]) -> None:
     """Undo `enter`."""
-    global _of_the_run  # noqa: PLW0603
     _current.reset(token)
-    if _of_the_run is gateway:
-        _of_the_run = None
+    if gateway in _of_runs:
+        _of_runs.remove(gateway)

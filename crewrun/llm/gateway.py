@@ -20,7 +20,6 @@ from warnings import warn
 
 from crewrun.errors import CallError, CrewrunWarning, NotRecorded, RowBudgetExceeded, RunStopped, SchemaRefused
 from crewrun.limits.limiter import Limiters
-from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway
 from crewrun.llm.cache import Answers
@@ -30,7 +29,7 @@ from crewrun.llm.embeddings import Vector, decode
 from crewrun.llm.endpoint_resolver import EndpointResolver
 from crewrun.llm.loop_bound import LoopBound
 from crewrun.llm.model_fields import ModelFields
-from crewrun.llm.options import GatewayOptions
+from crewrun.llm.options import GatewayOptions, own_limiters
 from crewrun.llm.prices.price import Price
 from crewrun.llm.providers import OFFLINE, check_offline
 from crewrun.llm.replies.answer import recalled_answer
@@ -57,12 +56,17 @@ class Gateway(LoopBound):
         transport: Transport | None = None,
         limiters: Limiters | None = None,
         cache: Answers | None = None,
+        serves_process: bool = False,
     ) -> None:
         """`limiters` are those of the run that this gateway is part of; by default it has its own. `cache` has answers
-        to the same requests from any run. Raises UsageError for a model whose name is `offline` with a typo.
+        to the same requests from any run. While one that `serves_process` is open, it is the gateway of all code of the
+        process that is in no other gateway's block, such as the requests of a web service.
+
+        Raises UsageError for a model whose name is `offline` with a typo, ValueError for limits that are none.
         """
-        super().__init__(limiters or LocalLimiters())
         self._options = options or GatewayOptions()
+        super().__init__(limiters or own_limiters(self._options))
+        self._serves_process = serves_process
         self._identities = Identities(self._options.addresses)
         check_offline(self._options.model or "")  # a row may be the first to make a crew and look up its models
         self._cache = cache
@@ -270,7 +274,8 @@ class Gateway(LoopBound):
 
     async def __aenter__(self) -> Self:
         self.bind_to_loop()
-        self._token = current_gateway.enter(self, is_of_a_run=self.limiters.is_of_a_run)
+        is_of_all = self._serves_process or self.limiters.is_of_a_run
+        self._token = current_gateway.enter(self, is_of_all=is_of_all)
         return self
 
     async def __aexit__(

@@ -19,6 +19,7 @@ from pydantic import (
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.variables import is_reference
 from crewrun.messages import Tier
+from crewrun.notebook.short_repr import quoted, short_repr
 
 # Fields for reaching the model; all others go into the request unchanged.
 _NOT_ON_THE_WIRE = frozenset(
@@ -82,6 +83,12 @@ class ModelFields(BaseModel):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def __repr__(self) -> str:
+        """The name alone: any other field may be, or have in it, a key."""
+        return short_repr(self, quoted(self.__dict__.get("model", "")))
+
+    __str__ = __repr__
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,12 @@
-"""`GatewayOptions`: the options of a run's calls."""
+"""`GatewayOptions`: the options of a run's calls, and the limits of a gateway that is no part of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crewrun.limits.budget import Budget
 from crewrun.limits.capacity import Patience
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.limits.options import LimiterOptions
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.prices.price import Price
 from crewrun.llm.request_identity import Addresses
@@ -18,6 +21,9 @@ class GatewayOptions:
     by model, override the published ones. `row_budget_usd` is what one row may cost.
     `addresses` are where models count as called in records. `tier` is the service tier of LLMs that name none, and
     `patience` how long their calls wait for room in a cheaper one.
+
+    In a program of one's own, `max_concurrent` is how many calls of each model may be in flight, and `budget_usd` what
+    all calls together may cost. A batch's limiters have limits of their own.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -30,3 +36,18 @@ class GatewayOptions:
     addresses: Addresses = None
     tier: Tier = "standard"
     patience: Patience = field(default_factory=Patience)
+    max_concurrent: int | None = None
+    budget_usd: float | None = None
+
+
+def own_limiters(options: GatewayOptions) -> LocalLimiters:
+    """The limiters of a gateway outside any run. Raises ValueError for a limit below 1, or a budget that is none."""
+    if options.max_concurrent is None:
+        limiters = LocalLimiters()
+    elif options.max_concurrent < 1:
+        raise ValueError(f"max_concurrent is {options.max_concurrent}; it must be at least 1, or None for no bound")
+    else:
+        limiters = LocalLimiters(LimiterOptions(max_calls=options.max_concurrent))
+    if options.budget_usd is not None:
+        limiters.budget = Budget(options.budget_usd, remedy="a larger budget_usd allows it")
+    return limiters

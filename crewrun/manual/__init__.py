@@ -21,6 +21,7 @@ TOPICS = (
     "rows",
     "resuming",
     "inspecting",
+    "report",
     "overnight",
     "money",
     "machines",

@@ -1,6 +1,10 @@
-"""`crewrun mock`: an OpenAI-compatible server to try out and test crews, which costs nothing and fails on demand.
+"""`crewrun mock`: a server of OpenAI's and Anthropic's APIs to try out and test crews, which costs nothing and fails on
+demand.
 
-`chat` and `embeddings` read requests, `answers` decides what to answer, `faults` and `rate_limits` when to fail, and
-`replies` writes that as HTTP bodies. `ledger` remembers all requests, and `server` has the endpoints. The command and
-its flags are in `crewrun.cli.mock`.
+    server → mock → endpoints: calls, files, openai_batches, anthropic_batches, controls
+                    calls      reads requests by a wire, fails or answers them, and records them in the ledger
+                    wires      openai_chat, openai_responses, anthropic_messages: how a provider writes all that
+
+`answers` decides what to answer, `faults` and `rate_limits` when to fail. `batch_jobs` go on by the mock's `clock`, and
+`job_faults` is what goes wrong with them. The command and its flags are in `crewrun.cli.mock`.
 """

@@ -1,8 +1,9 @@
 """The endpoints for tests: the ledger, the limits, the clock and the faults of batch jobs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
 from crewrun.mock.clock import MockClock, read_advance
 from crewrun.mock.endpoint import MockRequest, Refused
@@ -12,13 +13,13 @@ from crewrun.mock.replies import MockReply, json_reply
 
 
 class Controls:
-    """`advance` has all batch jobs go on to the present, so that the ledger has what they have done."""
+    """`jobs` go on to the present before the ledger is read, so that it has what they have done."""
 
-    def __init__(self, calls: Calls, clock: MockClock, faults: JobFaults, advance: Callable[[], None]) -> None:
+    def __init__(self, calls: Calls, clock: MockClock, faults: JobFaults, jobs: Iterable[Jobs]) -> None:
         self._calls = calls
         self._clock = clock
         self._faults = faults
-        self._advance = advance
+        self._jobs = jobs
 
     async def ledger(self, request: MockRequest) -> MockReply:
         """GET /ledger; `?last=N` shortens the list."""
@@ -66,6 +67,10 @@ class Controls:
     async def health(self, request: MockRequest) -> MockReply:
         """GET /health."""
         return json_reply({"status": "ok"})
+
+    def _advance(self) -> None:
+        for jobs in self._jobs:
+            jobs.advance()
 
 
 def _read(read: Callable[[bytes], Any], request: MockRequest) -> Any:

@@ -84,10 +84,11 @@ class Page(Generic[T]):
     things: Sequence[T]
     has_more: bool
 
-    @property
-    def ends(self) -> dict[str, str | bool | None]:
-        """The fields of a list's reply that lead to the next page."""
+    def ends(self, *, reverse: bool = False) -> dict[str, str | bool | None]:
+        """The fields of a list's reply that lead to the next page; `reverse`: the reply has them in reverse."""
         first, last = (self.things[0].id, self.things[-1].id) if self.things else (None, None)
+        if reverse:
+            first, last = last, first
         return {"first_id": first, "last_id": last, "has_more": self.has_more}
 
 

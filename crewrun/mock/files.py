@@ -81,14 +81,14 @@ class Files:
             return MockReply(200, b"", cut=True)
         return json_reply(stored.on_wire())
 
-    async def list(self, request: MockRequest) -> MockReply:
+    async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/files, the newest first, or the oldest with `order=asc`."""
         purpose = request.query.get("purpose")
         files = [file for file in self._files.values() if purpose in (None, file.purpose)]
         if request.query.get("order") != "asc":
             files.reverse()
         page = page_of(files, request.query, "after", most=10_000, usual=10_000)
-        return json_reply({"object": "list", "data": [file.on_wire() for file in page.things], **page.ends})
+        return json_reply({"object": "list", "data": [file.on_wire() for file in page.things], **page.ends()})
 
     async def get(self, request: MockRequest) -> MockReply:
         """GET /v1/files/ID."""

@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from crewrun.mock.anthropic_batches import AnthropicBatches
+from crewrun.mock.anthropic_errors import anthropic_refusal
+from crewrun.mock.anthropic_messages import AnthropicMessages, read_prompt
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
 from crewrun.mock.clock import MockClock
@@ -15,7 +18,9 @@ from crewrun.mock.models import list_models, one_model
 from crewrun.mock.openai_batches import OpenAIBatches
 from crewrun.mock.openai_chat import OpenAIChat
 from crewrun.mock.openai_errors import openai_refusal
-from crewrun.mock.replies import MockReply, Refusal
+from crewrun.mock.openai_responses import OpenAIResponses
+from crewrun.mock.replies import MockReply, Refusal, count_prompt, json_reply
+from crewrun.mock.request_body import check_model, read_object
 from crewrun.mock.settings import Settings
 from crewrun.mock.wire import Wire
 
@@ -43,9 +48,17 @@ class Mock:
         self._chat = OpenAIChat()
         self._files = Files(self.clock, faults)
         jobs = Jobs("batch_mock_", self.clock, faults, settings.batch_latency_s, settings.seed)
-        wires: dict[str, Wire | None] = {"chat/completions": self._chat, "embeddings": None}
+        self._responses = OpenAIResponses()
+        wires: dict[str, Wire | None] = {
+            "chat/completions": self._chat,
+            "responses": self._responses,
+            "embeddings": None,
+        }
         self._batches = OpenAIBatches(jobs, self._files, self._calls, faults, wires)
-        self._controls = Controls(self._calls, self.clock, faults, jobs.advance)
+        self._messages = AnthropicMessages()
+        message_jobs = Jobs("msgbatch_mock_", self.clock, faults, settings.batch_latency_s, settings.seed)
+        self._message_batches = AnthropicBatches(message_jobs, self._calls, faults, self._messages)
+        self._controls = Controls(self._calls, self.clock, faults, (jobs, message_jobs))
 
     def routes(self) -> Iterator[Route]:
         """All paths, in the order in which they are tried."""
@@ -54,7 +67,9 @@ class Mock:
         yield Route("POST", "/v1/chat/completions", chat)
         yield from self._control_routes()
         yield Route("POST", f"{_ANY}chat/completions", chat)
+        yield Route("POST", f"{_ANY}responses", partial(self._answer, self._responses))
         yield Route("POST", f"{_ANY}embeddings", self._embed)
+        yield from self._message_routes()
         yield from self._batch_routes()
         yield Route("GET", f"{_ANY}models", list_models)
         yield Route("GET", f"{_ANY}models/{{id:.+}}", one_model)
@@ -72,15 +87,30 @@ class Mock:
         yield Route("PUT", "/batch-faults", controls.change_faults)
         yield Route("GET", "/health", controls.health)
 
+    def _message_routes(self) -> Iterator[Route]:
+        batches = self._message_batches
+        messages = f"{_ANY}messages"
+        for method, path, endpoint in (
+            ("POST", messages, partial(self._answer, self._messages)),
+            ("POST", f"{messages}/count_tokens", count_tokens),
+            ("POST", f"{messages}/batches", batches.create),
+            ("GET", f"{messages}/batches", batches.page),
+            ("GET", f"{messages}/batches/{{id}}", batches.get),
+            ("DELETE", f"{messages}/batches/{{id}}", batches.delete),
+            ("POST", f"{messages}/batches/{{id}}/cancel", batches.cancel),
+            ("GET", f"{messages}/batches/{{id}}/results", batches.results),
+        ):
+            yield Route(method, path, endpoint, anthropic_refusal)
+
     def _batch_routes(self) -> Iterator[Route]:
         files, batches = self._files, self._batches
         yield Route("POST", f"{_ANY}files", files.upload)
-        yield Route("GET", f"{_ANY}files", files.list)
+        yield Route("GET", f"{_ANY}files", files.page)
         yield Route("GET", f"{_ANY}files/{{id}}", files.get)
         yield Route("DELETE", f"{_ANY}files/{{id}}", files.delete)
         yield Route("GET", f"{_ANY}files/{{id}}/content", files.content)
         yield Route("POST", f"{_ANY}batches", batches.create)
-        yield Route("GET", f"{_ANY}batches", batches.list)
+        yield Route("GET", f"{_ANY}batches", batches.page)
         yield Route("GET", f"{_ANY}batches/{{id}}", batches.get)
         yield Route("POST", f"{_ANY}batches/{{id}}/cancel", batches.cancel)
 
@@ -91,10 +121,20 @@ class Mock:
         return await self._calls.embeddings(request.body, request.peer)
 
 
+async def count_tokens(request: MockRequest) -> MockReply:
+    """POST /v1/messages/count_tokens."""
+    try:
+        body = read_object(request.body)
+        check_model(body)
+        return json_reply({"input_tokens": count_prompt(read_prompt(body))})
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, str(error)) from error
+
+
 async def _no_route(request: MockRequest) -> MockReply:
     message = (
-        f"the mock has no {request.http.method} {request.http.path}; it has POST /v1/chat/completions and "
-        "/v1/embeddings, GET /v1/models, /v1/files, /v1/batches, GET and DELETE /ledger, GET and PUT /limits and "
-        "/batch-faults, GET and POST /clock"
+        f"the mock has no {request.http.method} {request.http.path}; it has POST /v1/chat/completions, "
+        "/v1/responses, /v1/embeddings and /v1/messages, GET /v1/models, /v1/files, /v1/batches, /v1/messages/batches, "
+        "GET and DELETE /ledger, GET and PUT /limits and /batch-faults, GET and POST /clock"
     )
     raise Refused(404, message, "unknown_url")

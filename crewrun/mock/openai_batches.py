@@ -53,10 +53,10 @@ class OpenAIBatches:
         """GET /v1/batches/ID."""
         return json_reply(_on_wire(self._job(request)))
 
-    async def list(self, request: MockRequest) -> MockReply:
+    async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/batches, the newest first."""
         page = page_of(self._jobs.newest_first(), request.query, "after", most=100)
-        return json_reply({"object": "list", "data": [_on_wire(job) for job in page.things], **page.ends})
+        return json_reply({"object": "list", "data": [_on_wire(job) for job in page.things], **page.ends()})
 
     async def cancel(self, request: MockRequest) -> MockReply:
         """POST /v1/batches/ID/cancel."""

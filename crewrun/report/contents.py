@@ -10,8 +10,10 @@ from crewrun.batch.run_input import is_wanted, visit_rows
 from crewrun.batch.run_results import RunResults
 from crewrun.errors import UsageError
 from crewrun.report.calls import RowTools
+from crewrun.report.columns import Codes, Numbers
 from crewrun.report.details import ALL_BYTES, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
 from crewrun.report.head import head_of
+from crewrun.report.other_run import OtherRun
 from crewrun.report.packs import Pack, PackFile, clean, pack, pack_file
 from crewrun.report.row_details import RowDetails
 from crewrun.report.row_pass import RowPass
@@ -31,12 +33,15 @@ class Contents:
 
 
 @asynccontextmanager
-async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
-    """What the page has of `results`, whose lines are in the input's order; `crew` rebuilds prompts.
+async def gather(results: RunResults, crew: RunCrew, before: RunResults | None = None) -> AsyncIterator[Contents]:
+    """What the page has of `results`, whose lines are in the input's order; `crew` rebuilds prompts, and `before` is
+    the run to compare with.
 
-    Raises JournalDamaged, OutputFailed when there is no room for temporary files, and OSError.
+    Raises UsageError when there is nothing to compare, JournalDamaged, OutputFailed when there is no room for temporary
+    files, and OSError.
     """
     view = results.view
+    other = OtherRun(before, results) if before is not None else None
     with pack_file() as text_packs, pack_file() as detail_packs:
         texts = TextPacks(text_packs, len(results.lines))
         rows = RowPass(texts, RowTools(view))
@@ -47,14 +52,24 @@ async def gather(results: RunResults, crew: RunCrew) -> AsyncIterator[Contents]:
             notes += await _see_input(results, rows)
         texts.close()
         timeline = read_timeline(view.folder.log) if view is not None else Timeline()
-        details = RowDetails(results, rows, crew, timeline.prompts)
-        columns = pack("rows", rows.table.pieces(rows.fields.columns(len(rows.table))))
+        details = RowDetails(results, rows, crew, timeline.prompts, other)
+        columns = pack("rows", rows.table.pieces(_columns(rows, other)))
         room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
-        choice, made = await _add_details(details, rows, detail_packs, room)
+        choice, made = await _add_details(details, rows, detail_packs, room, other)
         head = head_of(results, rows, crew, timeline)
         head["notes"] = notes + head["notes"]
+        head["comparison"] = other.to_json() if other is not None else None
         head["details"] = {"all": choice.words is None, "bound_text": choice.words, "chunk_of": made.first_rows}
         yield Contents(clean(head), _each(columns, text_packs, detail_packs))
+
+
+def _columns(rows: RowPass, other: OtherRun | None) -> Mapping[str, Numbers | Codes]:
+    """The columns that not every report has."""
+    columns = rows.fields.columns(len(rows.table))
+    if other is None:
+        return columns
+    other.changes.fill(len(rows.table))
+    return {**columns, "change": other.changes}
 
 
 async def _see_input(results: RunResults, rows: RowPass) -> list[str]:
@@ -75,7 +90,7 @@ async def _see_input(results: RunResults, rows: RowPass) -> list[str]:
 
 
 async def _add_details(
-    details: RowDetails, rows: RowPass, packs: PackFile, room_bytes: int
+    details: RowDetails, rows: RowPass, packs: PackFile, room_bytes: int, other: OtherRun | None
 ) -> tuple[Choice, DetailPacks]:
     """The details of all rows if they fit, else of some."""
     table = rows.table
@@ -84,9 +99,9 @@ async def _add_details(
         if made.add_all(await details.of_rows(choice.rows)):
             return choice, made
         packs.clear()
-    choice = choose_some(
-        table.finished, table.status.rows_of("failed"), table.time.largest(EXTREME), table.cost.largest(EXTREME)
-    )
+    slowest, dearest = (column.largest(EXTREME) for column in (table.time, table.cost))
+    notable = other.notable() if other is not None else ()
+    choice = choose_some(table.finished, table.status.rows_of("failed"), slowest, dearest, notable)
     made = DetailPacks(packs, SOME_BYTES)
     if not made.add_all(await details.of_rows(choice.rows)):
         choice = Choice(choice.rows, f"{choice.words}, as far as there is room: {made.rows:,} rows")

@@ -14,7 +14,7 @@ SOME_BYTES: Final = 8_000_000  # what the details of some rows may take
 # How many of each kind some are.
 _FAILED: Final = 1000
 _EXTREME: Final = 100
-_SAMPLE: Final = 500
+_SAMPLE: Final = 2000
 _SEED: Final = 0
 _PACK_ROWS: Final = 64
 _PACK_BYTES: Final = 1 << 18
@@ -35,18 +35,26 @@ def choose_all(rows: int) -> Choice | None:
     return Choice(range(rows)) if rows <= _ALL_ROWS else None
 
 
-def choose_some(rows: int, failed: Sequence[int], slowest: Iterable[int], dearest: Iterable[int]) -> Choice:
-    """Failed rows, the slowest, the most expensive and a sample of all: the same ones for the same run."""
+def choose_some(
+    rows: int, failed: Sequence[int], slowest: Iterable[int], dearest: Iterable[int], notable: Sequence[int] = ()
+) -> Choice:
+    """Failed rows, the slowest, the most expensive and a sample of all: the same ones for the same run. `notable` are
+    those that broke or changed since the run before.
+    """
     draw = random.Random(_SEED)  # noqa: S311  (no secret)
     of_failed = failed if len(failed) <= _FAILED else draw.sample(failed, _FAILED)
     sample = draw.sample(range(rows), min(rows, _SAMPLE))
     slowest, dearest = list(slowest)[:_EXTREME], list(dearest)[:_EXTREME]
-    chosen = sorted({*of_failed, *slowest, *dearest, *sample})
-    failures = f"{len(failed):,} failed rows" if of_failed is failed else f"{_FAILED:,} of {len(failed):,} failed rows"
-    words = (
-        f"{failures}, the {len(slowest)} slowest, the {len(dearest)} most expensive and {len(sample)} drawn at random"
-    )
-    return Choice(chosen, f"full texts and calls of {words}")
+    chosen = sorted({*of_failed, *slowest, *dearest, *notable, *sample})
+    of_all = "failed rows" if of_failed is failed else f"{_FAILED:,} of {len(failed):,} failed rows"
+    parts = [
+        (failed, of_all),
+        (slowest, f"the {len(slowest)} slowest"),
+        (dearest, f"the {len(dearest)} most expensive"),
+        (notable, f"{len(notable):,} that broke or changed"),
+    ]
+    words = ", ".join(words for part, words in parts if part)
+    return Choice(chosen, f"full texts and calls: {words} and {len(sample):,} rows drawn at random")
 
 
 @dataclass(slots=True)

@@ -15,9 +15,11 @@ from crewrun.inspect.status import Status, read_status
 from crewrun.inspect.view import View, nearby
 from crewrun.redaction.redactor import redact, redact_line, redact_value
 from crewrun.report.calls import by_model, by_task, by_tier, task_histograms
+from crewrun.report.drawing import drawing_of
 from crewrun.report.histograms import histogram
 from crewrun.report.row_pass import RowPass
 from crewrun.report.rows import micro_usd, milliseconds
+from crewrun.report.savings import saved_usd
 from crewrun.report.timeline import Timeline
 
 SCHEMA: Final = "crewrun.report/1"
@@ -31,17 +33,18 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
     view = results.view
     status = read_status(view, held=results.is_going) if view is not None else None
     table = rows.table
+    figures = _figures(view, rows)
     return {
         "schema": SCHEMA,
         "title": Path(results.name).name,
         "crewrun_version": __version__,
         "made_at": round(time.time() * 1000),
         "snapshot": results.is_going,
-        "results": results.name,
+        "results": nearby(results.name),
         **_about_run(view, status, crew),
-        "diagram": None,
-        "totals": _totals(rows, status),
-        **_figures(view, rows),
+        "diagram": drawing_of(crew, view.manifest.crew, figures["by_task"]) if view is not None else None,
+        "totals": _totals(rows, status, saved_usd(view, crew, figures["by_model"]) if view is not None else None),
+        **figures,
         "timeline": timeline.to_json(),
         "slowest": table.time.largest(_EXTREME),
         "dearest": table.cost.largest(_EXTREME),
@@ -62,7 +65,7 @@ def _about_run(view: View | None, status: Status | None, crew: RunCrew) -> dict[
     manifest, session = view.manifest, status.session
     notes = [f"the crew cannot be loaded again: {crew.problem}"] if crew.problem else []
     return {
-        "run": status.run,
+        "run": nearby(status.run),
         "state": status.state,
         "command": shlex.join(map(redact_value, manifest.command)),
         "next_command": status.to_json()["command"],
@@ -96,8 +99,8 @@ def _sessions(view: View) -> list[dict[str, Any]]:
     return sessions
 
 
-def _totals(rows: RowPass, status: Status | None) -> dict[str, Any]:
-    """What all sessions spent; without a run folder what the results say."""
+def _totals(rows: RowPass, status: Status | None, saved: float | None) -> dict[str, Any]:
+    """What all sessions spent, and `saved` by cached tokens; without a run folder what the results say."""
     totals: dict[str, Any] = {"rows": dict(rows.table.counts), "replayed_cost": micro_usd(rows.replayed_usd)}
     if status is None:
         return totals | rows.spent.totals()
@@ -108,7 +111,7 @@ def _totals(rows: RowPass, status: Status | None) -> dict[str, Any]:
         **{name: usage[name] for name in names},
         "attempts": in_all["attempts"],
         "cost": micro_usd(in_all["cost_usd"]),
-        "saved_cost": None,
+        "saved_cost": micro_usd(saved),
         "may_be_owed": micro_usd(in_all["may_be_owed_usd"]),
         "unpriced": in_all["cost_usd"] is None,
     }

@@ -6,6 +6,7 @@ from math import isqrt, log10
 from typing import Any, Final
 
 _MOST_BINS: Final = 24
+_WIDEST: Final = 1e9  # the span of bins that grow
 _LOG_FROM: Final = 30.0  # the largest by the smallest, from where bins that grow show more
 
 
@@ -25,12 +26,12 @@ def histogram(values: Sequence[float]) -> dict[str, Any] | None:
     last = len(counts) - 1
     for value in values:
         counts[min(max(bisect_right(edges, value) - 1, 0), last)] += 1
-    return {"edges": [round(edge, 6) for edge in edges], "counts": counts}
+    return {"edges": [float(f"{edge:.9g}") for edge in edges], "counts": counts}
 
 
 def _edges(values: Sequence[float], low: float, high: float) -> list[float]:
     bins = min(_MOST_BINS, 2 * isqrt(len(values)) + 1)
-    least = min((value for value in values if value > 0), default=0.0)
+    least = max(min((value for value in values if value > 0), default=0.0), high / _WIDEST)
     if low < 0 or least <= 0 or high / least < _LOG_FROM:
         return [low + (high - low) * i / bins for i in range(bins)] + [high]
     span = log10(high / least)

@@ -12,6 +12,7 @@ from crewrun.inspect.show import describe_calls
 from crewrun.inspect.view import View
 from crewrun.journal.keys import row_key
 from crewrun.report.details import shortened
+from crewrun.report.other_run import OtherRun
 from crewrun.report.row_pass import RowPass
 from crewrun.row import Row
 from crewrun.tables.writing.columns import decoded
@@ -28,13 +29,23 @@ class _Journal:
 
 
 class RowDetails:
-    """The details of chosen rows. `prompts` is where the log has prompts, by the numbers of their calls."""
+    """The details of chosen rows. `prompts` is where the log has prompts, by the numbers of their calls; `other` has
+    the results of the run before.
+    """
 
-    def __init__(self, results: RunResults, rows: RowPass, crew: RunCrew, prompts: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        results: RunResults,
+        rows: RowPass,
+        crew: RunCrew,
+        prompts: Mapping[int, int],
+        other: OtherRun | None = None,
+    ) -> None:
         self._results = results
         self._rows = rows
         self._crew = crew
         self._prompts = prompts
+        self._other = other
 
     async def of_rows(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         """The details of these rows, with their numbers, made one by one."""
@@ -48,7 +59,14 @@ class RowDetails:
         return ((number, self._of_row(number, journal)) for number in numbers)
 
     def _of_result(self, number: int) -> dict[str, Any]:
-        return {"record": shortened(self._record(number)), "calls": [], "no_prompt": None}
+        detail = {"record": self._record(number), "calls": [], "no_prompt": None} | self._before(number)
+        shown: dict[str, Any] = shortened(detail)
+        return shown
+
+    def _before(self, number: int) -> dict[str, Any]:
+        """The row's result in the run before, as part of its details."""
+        record = self._other.record(self._own(number)[0]) if self._other is not None else None
+        return {"other": record} if record is not None else {}
 
     def _of_row(self, number: int, journal: _Journal) -> dict[str, Any]:
         view, row, record = journal.view, self._row(number), self._record(number)
@@ -63,6 +81,7 @@ class RowDetails:
             "no_prompt": why_not,
         }
         detail |= {"input": own} if row is not None else {}
+        detail |= self._before(number)
         shown: dict[str, Any] = shortened(detail)
         return shown
 

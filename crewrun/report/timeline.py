@@ -67,8 +67,8 @@ class Timeline:
             self._marks.append({"at": at_ms, "kind": kind, "text": redact_line(text)})
 
     def _count(self, name: str, at_ms: int, amount: float = 1) -> None:
-        counts = self._counts[name]
         bucket = self._bucket(at_ms)
+        counts = self._counts[name]  # after that, which may have made shorter ones
         if bucket >= len(counts):
             counts.extend([0] * (bucket + 1 - len(counts)))
         counts[bucket] += amount

@@ -47,6 +47,11 @@ class RunFolder:
         return self.path / TABLE_NAME
 
     @property
+    def summary(self) -> Path:
+        """How its latest session ended: see `crewrun.batch.stored_summary`."""
+        return self.path / "summary.json"
+
+    @property
     def progress(self) -> Path:
         """How far a session is while it runs: see `progress_file.py`."""
         return self.path / "progress.json"
@@ -66,7 +71,7 @@ class RunFolder:
     def _state(self) -> list[Path]:
         journal = self.journal
         companions = (journal.with_name(f"{journal.name}{end}") for end in ("-wal", "-shm"))
-        return [self.manifest, journal, *companions, self.log, self.results, self.table]
+        return [self.manifest, journal, *companions, self.log, self.results, self.table, self.summary]
 
     @property
     def is_used(self) -> bool:

@@ -32,7 +32,8 @@ class Manifest:
 
     `table` is the format of an output that is no JSONL of whole lines, such as `csv.gz`.
     `definition` has the crew's fingerprint, the text of its files and the `endpoints` of its calls. `input_digest` is
-    that of the input file (None for a pipe), `command` the words of the command line. None of them contains a secret.
+    that of the input file (None for rows that cannot be read again), `command` the words of the command line, or what
+    else continues the run of a Python program. None of them contains a secret.
     """
 
     inputs: str
@@ -59,8 +60,18 @@ class Manifest:
         return None if self.output is None else Path(self.cwd) / self.output
 
     @property
+    def is_of_program(self) -> bool:
+        """Whether a Python program runs it, and not the command."""
+        return is_of_program(self.command)
+
+    @property
+    def source_of_rows(self) -> str:
+        """Where rows that cannot be read again came from."""
+        return "came from a Python program" if self.is_of_program else "came through a pipe"
+
+    @property
     def input_file(self) -> Path | None:
-        """The input file, None when rows came through a pipe."""
+        """The input file, None when the rows cannot be read again."""
         return None if self.input_digest is None else Path(self.cwd) / self.inputs
 
 
@@ -112,11 +123,24 @@ def is_foreign(path: Path, *, torn: bool) -> bool:
 def without(flag: Literal["fresh", "replay"], command: Sequence[str], *, is_set: bool) -> list[str]:
     """`command` for repeating it, without a flag that has had its effect; `is_set` says whether the run had the flag.
 
-    A flag that came from the environment or from the crew file is switched off with `--no-FLAG`.
+    A flag that came from the environment or from the crew file is switched off with `--no-FLAG`. What a program does
+    can only be told in words.
     """
+    if is_of_program(command):
+        return [*command, "without", f"{flag}=True"] if is_set else [*command]
     words = [word for word in command if word != f"--{flag}"]
     is_elsewhere = len(words) == len(command) or os.environ.get(f"CREWRUN_{flag.upper()}")
     return [*words, f"--no-{flag}"] if is_set and is_elsewhere else words
+
+
+def with_fresh(command: Sequence[str]) -> list[str]:
+    """`command` for starting over."""
+    return [*command, "with", "fresh=True"] if is_of_program(command) else [*command, "--fresh"]
+
+
+def is_of_program(command: Sequence[str]) -> bool:
+    """Whether `command` is that of a Python program. Those of the command line begin with its name."""
+    return bool(command) and command[0] != "crewrun"
 
 
 def digest_of(inputs: Path) -> str:

@@ -67,6 +67,7 @@ def _open(options: StateOptions, locks: RunLocks, backup: Path | None) -> Opened
     folder, output = options.folder, options.output
     _refuse_unknown(options, is_ours=True)  # again: another process may have written before we had the lock
     is_known = folder.is_used
+    folder.summary.unlink(missing_ok=True)  # of the session before
     manifest = replace(options.manifest, created_at=created_at(folder.manifest))
     options = replace(options, manifest=manifest)
     if not is_known:

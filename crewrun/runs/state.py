@@ -87,7 +87,7 @@ ELSEWHERE: Final = StoredRow(-1, "elsewhere", is_written=True)
 
 
 class RunState:
-    """One session of a run. `close` ends it and releases the lock.
+    """One session of a run. `close` ends it and releases the lock; then it `is_closed`.
 
     `refused` is what endpoints refused in earlier sessions, as (endpoint, feature).
     """
@@ -121,6 +121,7 @@ class RunState:
         if first_call > 1:
             self._replay_index = ReplayIndex(writer, self._reader, names, with_unusable=options.is_replay)
         self._recorders: dict[str, JournalRecorder] = {}
+        self.is_closed = False
         self.accounts = RunAccounts(writer, names, session)
         self.results = Projection(options.output, done, locks, is_mixed=options.is_mixed)
         self._journal.say("run", session=session, command=shlex.join(options.manifest.command), done=sum(done.written))
@@ -281,6 +282,7 @@ class RunState:
         try:
             await self._writer.close(stopped, exit_code)
         finally:
+            self.is_closed = True
             self._journal.log.close()
             remove_progress(self._options.folder.progress)
             self._locks.release()

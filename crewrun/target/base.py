@@ -43,6 +43,8 @@ class Target(ABC):
     """Why calls, tokens and cost are unknown; None if crewrun makes the calls."""
     makes_crews: bool = False
     """Whether each row makes a crew, which `crew_of_row` tries to make in advance."""
+    needs_texts: bool = False
+    """Whether only the texts of its files tell that it has changed."""
     has_known_models: bool = False
     """Whether `models` has all models that rows may call."""
     expectations: Expectations = NOTHING

@@ -72,6 +72,10 @@ class FlowTarget(Target):
         """
         return [("the flow", None)] if gateway.is_offline else ()
 
+    def identity(self, texts: Mapping[str, str]) -> Any:
+        """The texts of its files. A flow object of a program has none, and its class stands for it."""
+        return texts or self.user_code
+
     def problem(self, inputs: Mapping[str, Any]) -> str | None:
         """Why `inputs` do not make a valid state; None if they do, or if they complete a stored one."""
         return super().problem(inputs) or self._sample._crewrun_problem(inputs)

@@ -25,6 +25,8 @@ class ForeignTarget(Target):
     to run.
     """
 
+    needs_texts = True
+
     def __init__(self, sample: Any, name: str, fresh: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> None:
         refuse_foreign(current_engine(), name, sample)
         self._sample = sample

@@ -80,3 +80,22 @@ async with Gateway(GatewayOptions(retry=RetryPolicy(retries=0))):
         print(failed.attempts)
 """)
     assert (once.stdout, once.traceback) == ("1\n", "")
+
+
+def test_objects_show_themselves_as_cards(kernel: Kernel) -> None:
+    """As the value of a cell: HTML for Jupyter, Markdown for what has no HTML, and a short text."""
+    shown = kernel.run("crew.kickoff({'n': 1})")
+    assert sorted(shown.data) == ["text/html", "text/markdown", "text/plain"]
+    assert shown.text.startswith("CrewOutput('[offline")
+    assert (kernel.run("crew").text, kernel.run("agent.llm").text) == ("Crew(1 agent, 1 task)", "LLM('offline')")
+
+
+def test_a_failed_kickoff_shows_the_cell_and_one_frame_of_ours(kernel: Kernel) -> None:
+    """An awaited one shows the cell alone."""
+    files = {
+        cell: [
+            line.split()[1].rpartition("/")[2] for line in kernel.run(cell).traceback.splitlines() if "File " in line
+        ]
+        for cell in ("crew.kickoff({})", "await crew.akickoff({})")
+    }
+    assert [[file.partition(":")[0] for file in each] for each in files.values()] == [["family.py"], []]

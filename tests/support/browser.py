@@ -92,16 +92,19 @@ class Browser:
         os.close(self._write_fd)
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> "Tab":
+    def open(
+        self, page: Path, fragment: str = "", *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> "Tab":
         """A page in a tab of its own, loaded."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, target, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             tab.send(f"{domain}.enable")
+        tab.send("Performance.enable", timeDomain="threadTicks")
         tab.resize(width, height)
         tab.set_dark(dark)
-        tab.load(page)
+        tab.load(page, fragment)
         return tab
 
     def send(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
@@ -197,7 +200,7 @@ class Tab:
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key by its name, or a character."""
-        code, text = _KEYS.get(key, (ord(key.upper()), key))
+        code, text = _KEYS[key] if key in _KEYS else (ord(key.upper()), key)
         how = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **how)
         self.send("Input.dispatchKeyEvent", type="keyUp", **how)
@@ -211,9 +214,10 @@ class Tab:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def set_dark(self, dark: bool) -> None:
-        """What the system prefers."""
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[feature])
+        """What the system prefers. Nothing moves, so that a click meets what it is meant for."""
+        preferences = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in preferences.items()]
+        self.send("Emulation.setEmulatedMedia", features=features)
 
     def picture(self, to: Path, selector: str | None = None) -> None:
         """Write a picture of the window, or of an element."""
@@ -231,6 +235,12 @@ class Tab:
     def pdf(self, to: Path) -> None:
         """Print the page."""
         to.write_bytes(base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"]))
+
+    @property
+    def cpu_s(self) -> float:
+        """How long the page's own thread has worked so far: the same on a busy machine."""
+        metrics = {one["name"]: one["value"] for one in self.send("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
 
     @property
     def problems(self) -> list[str]:

@@ -30,17 +30,24 @@ def encoded(name: str, value: Any) -> tuple[str, bytes]:
 class ReportData:
     """`count` rows, drawn with a seed. `details` is how many rows from the first have theirs in the page.
 
-    `changes` maps rows to ids, inputs, outputs or errors of their own.
+    `changes` maps rows to ids, inputs, outputs or errors of their own. With `compared`, there is a run before, in
+    which every tenth row has another output, and a score.
     """
 
     def __init__(
-        self, count: int, details: int | None = None, changes: dict[int, dict[str, str]] | None = None, words: int = 24
+        self,
+        count: int,
+        details: int | None = None,
+        changes: dict[int, dict[str, str]] | None = None,
+        words: int = 24,
+        compared: bool = False,
     ) -> None:
         self.count = count
         self.details = count if details is None else min(details, count)
+        self.compared = compared
         self.changes = changes or {}
-        self.words = words
         self.draw = random.Random(7)
+        self.sentences = [" ".join(self.draw.choices(WORDS, k=words // 2)) for _ in range(1000)]
         self._make()
 
     def _make(self) -> None:
@@ -58,8 +65,7 @@ class ReportData:
         """The input or output of a row."""
         if text := self.changes.get(row, {}).get(field):
             return text
-        draw = random.Random(row * 2 + (field == "output"))
-        words = " ".join(draw.choices(WORDS, k=self.words))
+        words = f"{self.sentences[row * 31 % 991]} {self.sentences[(row * 17 + (field == 'output') * 7) % 983]}"
         return f"{words} needle{row}" if field == "output" else words
 
     def error(self, row: int) -> str | None:
@@ -83,7 +89,7 @@ class ReportData:
     def columns(self) -> dict[str, Any]:
         """The columns of the pack `rows`."""
         codes = [self.failure[row] if self.failed[row] else -1 for row in range(self.count)]
-        return {
+        return self.compared_columns() | {
             "id": self.ids,
             "line": [row + 1 for row in range(self.count)],
             "status": {"values": ["ok", "failed", "unfinished"], "codes": [int(failed) for failed in self.failed]},
@@ -102,6 +108,94 @@ class ReportData:
             "started": [1_790_000_000_000 + row * 400 for row in range(self.count)],
             "output.city": {"values": list(CITIES), "codes": self.city},
             "output.total": self.total,
+        }
+
+    def compared_columns(self) -> dict[str, Any]:
+        """What became of the rows in the other run, and how they scored."""
+        if not self.compared:
+            return {}
+        codes = [2 if failed else int(row % 10 == 0) for row, failed in enumerate(self.failed)]
+        scores = [None if failed else round((row * 37 % 100) / 100, 2) for row, failed in enumerate(self.failed)]
+        return {"change": {"values": ["same", "changed", "broken"], "codes": codes}, "score.clear": scores}
+
+    def other(self, row: int) -> dict[str, Any]:
+        """A row's result in the run before."""
+        output = {"city": "Oslo", "total": 100.0, "text": self.text(row, "output").replace("river", "stream")}
+        return {"id": self.ids[row], "status": "ok", "output": output, "error": None}
+
+    def comparison(self) -> dict[str, Any]:
+        """As `crewrun compare --json` prints it."""
+        failed, changed = sum(self.failed), sum(not f for f in self.failed[::10])
+        cost = {"mean": -0.0001, "low": -0.00012, "high": -0.00008}
+        share = {"mean": -0.2, "low": -0.24, "high": -0.16}
+        diff = [["=", "by the "], ["-", "river"], ["+", "stream"], ["=", " at noon"]]
+        return {
+            "a": {"run": "last-week.results.jsonl"},
+            "b": {"run": "places.results.jsonl"},
+            "rows": {
+                "same": self.count - failed - changed,
+                "changed": changed,
+                "fixed": 0,
+                "broken": failed,
+                "only_a": 3,
+                "only_b": 0,
+                "failed_in_both": 0,
+                "other_input": 0,
+                "joined": self.count,
+            },
+            "metrics": {
+                "cost": {"unit": "USD", "rows": 500, "a": 0.0005, "b": 0.0004, "difference": cost, "relative": share},
+                "time": {"unit": "s", "rows": 500, "a": 1.8, "b": 1.9, "difference": share, "relative": share},
+            },
+            "fields": [
+                {
+                    "name": "city",
+                    "rows": 500,
+                    "equal": 450,
+                    "share": 0.9,
+                    "only_a": 0,
+                    "only_b": 0,
+                    "numeric": None,
+                    "changes": [{"a": "Lisbon", "b": "Oslo", "rows": 31}, {"a": "Kyoto", "b": "Oslo", "rows": 12}],
+                },
+                {
+                    "name": "total",
+                    "rows": 500,
+                    "equal": 400,
+                    "share": 0.8,
+                    "only_a": 0,
+                    "only_b": 0,
+                    "numeric": {"rows": 500, "mean": -3.2, "min": -40, "p05": -21.5, "p95": 4, "max": 9},
+                    "changes": [],
+                },
+            ],
+            "fields_left_out": 0,
+            "examples": [
+                {
+                    "id": self.ids[0],
+                    "row": 0,
+                    "change": "changed",
+                    "input": None,
+                    "a": {"status": "ok", "output": "", "error": None},
+                    "b": {"status": "ok", "output": "", "error": None},
+                    "differences": [
+                        {"field": "text", "a": "", "b": "", "diff": diff},
+                        {"field": "city", "a": "Lisbon", "b": "Oslo", "diff": []},
+                    ],
+                    "more_differences": 0,
+                }
+            ],
+            "sample": 3,
+            "seed": 0,
+            "interval": 0.9,
+        }
+
+    def scores(self) -> dict[str, Any]:
+        """Parts of the head on scores and expectations."""
+        worst = [{"row": 3, "reason": "The answer names no place."}, {"row": 5, "reason": "Two sentences are cut off."}]
+        return {
+            "scores": [{"name": "clear", "mean": 0.513, "low": 0.49, "high": 0.54, "worst": worst}],
+            "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": {"row": 7}}],
         }
 
     def detail(self, row: int) -> dict[str, Any]:
@@ -162,7 +256,8 @@ class ReportData:
                 for name in ("extract", "write")
             ],
         }
-        return {
+        more = {"other": self.other(row)} if self.compared else {}
+        return more | {
             "record": record,
             "calls": [answer, *([tool] if row % 3 else []), *([failed] if error else [])],
             "no_prompt": None,
@@ -279,7 +374,8 @@ class ReportData:
             "scores": [],
             "expectations": [],
         }
-        return head | changes
+        compared = {"comparison": self.comparison(), **self.scores()} if self.compared else {}
+        return head | compared | changes
 
     def timeline(self) -> dict[str, Any]:
         """Two sessions with an outage."""

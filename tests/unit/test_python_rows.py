@@ -185,6 +185,35 @@ async def test_tables_of_arrow_are_rows() -> None:
         assert [row.inputs for row in await rows_of(source_of(several))] == expected
 
 
+async def test_data_frames_are_the_rows_of_their_parquet_files(tmp_path: Path) -> None:
+    """With the same ids, whatever the types of their columns."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    columns = {
+        "text": ["a", None, "c"],
+        "n": [1, 2, 3],
+        "x": [0.1, float("nan"), float("inf")],
+        "at": pandas.to_datetime(["2024-01-02T03:04:05.000000123", None, "2024-01-03"], format="ISO8601"),
+        "zone": pandas.to_datetime(["2024-01-02T00:00+02:00"] * 3),
+        "span": pandas.to_timedelta(["1s", "1.5s", None]),
+        "maybe": pandas.array([1, None, 3], dtype="Int64"),
+        "kind": pandas.Categorical(["u", "v", "u"]),
+        "date": [date(2024, 1, 2)] * 3,
+    }
+    frame = pandas.DataFrame(columns)
+    frame["short"] = frame["n"].astype("float32") / 10
+    frame.to_parquet(tmp_path / "in.parquet")
+    expected = [(row.id, row.inputs) for row in await rows_of(open_source(str(tmp_path / "in.parquet")))]
+    assert [(row.id, row.inputs) for row in await rows_of(source_of(frame))] == expected
+
+
+async def test_frames_of_polars_are_rows() -> None:
+    """Lazy ones too."""
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    frame = polars.DataFrame({"n": list(range(1000)), "x": polars.Series([0.1] * 1000, dtype=polars.Float32)})
+    for several in (frame, frame.lazy()):
+        assert [row.inputs for row in await rows_of(source_of(several))] == [{"n": n, "x": 0.1} for n in range(1000)]
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

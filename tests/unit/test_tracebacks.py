@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def test_an_error_has_the_users_frames_and_one_of_ours(
 
 def test_what_is_awaited_shows_the_users_frames_alone() -> None:
     """For crews, for-each, agents and flows."""
-    awaited = [
+    awaited: list[Callable[[], Awaitable[object]]] = [
         lambda: crew_of().akickoff({}),
         lambda: crew_of().akickoff_for_each([{}]),
         lambda: lost.akickoff("x"),

@@ -126,9 +126,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _is_ours(file: str | None) -> bool:
-    import crewrun
-
-    return _is_below(file, os.path.dirname(os.path.abspath(crewrun.__file__)))
+    return _is_below(file, str(Path(__file__).absolute().parents[2]))
 
 
 def _is_below(file: str | None, folder: str) -> bool:

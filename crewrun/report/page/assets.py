@@ -19,6 +19,7 @@ SCRIPTS = (
     "columns",
     "texts",
     "query",
+    "shown_columns",
     "table",
     "filters",
     "drawer",

@@ -1,9 +1,9 @@
 // The rows as columns: each has one value per row, and says how to show, to sort and to filter it.
-import { formatOf } from "./format.js";
+import { formatOf, sameDigits } from "./format.js";
 
 /**
  * @typedef {{key: string, title: string, kind: "code"|"number"|"text", unit?: string, values?: any[],
- *   codes?: Int32Array|Uint8Array|Uint16Array, numbers?: Float64Array, texts?: string[]}} Column
+ *   codes?: Int32Array|Uint8Array|Uint16Array, numbers?: Float64Array, format?: (n: number) => string, texts?: string[]}} Column
  * A `code` column has few values: `codes` are indexes into `values`, -1 for none. NaN is a missing number.
  */
 
@@ -50,7 +50,7 @@ export class Rows {
     const one = this.columns.get(key);
     const value = this.value(key, row);
     if (value === null || value === undefined) return "";
-    return one.kind === "number" ? formatOf(one.unit)(value) : asText(value);
+    return one.kind === "number" ? one.format(value) : asText(value);
   }
 
   /** Names of the tools that a row called. @param {number} row */
@@ -83,7 +83,8 @@ function column(key, title, data) {
     return { key, title, kind: "text", texts: data.map((value) => (value === null ? "" : asText(value))) };
   }
   const numbers = Float64Array.from(data, (value) => (value === null ? NaN : Number(value)));
-  return { key, title, kind: "number", unit: UNITS[key] ?? (key === "calls" || key === "line" ? "tokens" : "number"), numbers };
+  const unit = UNITS[key] ?? (key === "calls" || key === "line" ? "tokens" : "number");
+  return { key, title, kind: "number", unit, numbers, format: sameDigits(unit, numbers.subarray(0, 2000)) ?? formatOf(unit) };
 }
 
 /** All rows in the order of a column; rows without a value come last. The order of equals is that of the rows.

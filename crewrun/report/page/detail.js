@@ -40,7 +40,7 @@ function facts(row, rows, record) {
   }
   add("Models", (record?.models ?? []).join(", "));
   add("Tools", rows.toolsOf(row).join(", "));
-  add("Attempts", record?.attempts > 1 ? count(record.attempts) : "");
+  add("Attempts", record?.attempts > (record?.usage?.calls ?? 1) ? count(record.attempts) : "");
   add("Files", (record?.files ?? []).join(", "));
   return list;
 }
@@ -146,21 +146,17 @@ function labelled(label, ...children) {
   return h("div", { class: "labelled" }, h("h4", { text: label }), ...children);
 }
 
-/** The output before and now, their words compared. @param {any} record @param {any} other of the older run */
+/** The result in the run before and in this one, their words compared. @param {any} record @param {any} other */
 function compared(record, other) {
-  const before = outcomeText(other);
-  const now = outcomeText(record);
-  const pieces = before === now ? null : wordDiff(before, now);
+  const [before, now] = [outcomeText(other), outcomeText(record)];
+  if (before === now) return part("Output, the same in both runs", valueBlock(record?.output ?? null));
+  const pieces = wordDiff(before, now);
   const column = (title, status, content) => h("div", {}, h("h4", {}, h("span", { text: title }), h("span", { class: `state state-${plain(status)}`, text: status })), content);
-  return h(
-    "section",
-    { class: "part" },
-    h("h3", { text: before === now ? "Output, as before" : "Output, before and now" }),
-    before === now
-      ? valueBlock(record?.output ?? null)
-      : h("div", { class: "two-sides" },
-          column("Before", other.status ?? "", pieces ? side(pieces, "old") : textBlock(before)),
-          column("Now", record?.status ?? "", pieces ? side(pieces, "new") : textBlock(now))),
+  return part(
+    "Output in both runs",
+    h("div", { class: "two-sides" },
+      column("A, the run before", other.status ?? "", pieces ? side(pieces, "old") : textBlock(before)),
+      column("B, this run", record?.status ?? "", pieces ? side(pieces, "new") : textBlock(now))),
   );
 }
 

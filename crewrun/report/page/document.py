@@ -17,8 +17,8 @@ def write_page(
     """Write a report to a file, or to an open binary stream.
 
     `head` is what the page shows at once; `head["diagram"]["svg"]` and `["legend"]` are markup of `crewrun.diagram`.
-    `packs` are names and base64 of gzip-compressed UTF-8 JSON. They are written as they come, one in memory at a time.
-    A file is replaced when the page is complete, and readable by its owner only. Raises OSError.
+    `packs` are names and base64 of gzip-compressed JSON, which are written as they come, one in memory at a time. A
+    file is replaced when the page is complete, and readable by its owner only. Raises OSError.
     """
     if not isinstance(to, str | os.PathLike):
         to.writelines(_pieces(head, packs))

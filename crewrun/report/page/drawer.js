@@ -19,7 +19,7 @@ export class Drawer {
     };
     this.previous = button("←", "Previous row", "K or ←", () => this.step(-1));
     this.next = button("→", "Next row", "J or →", () => this.step(1));
-    const close = button("Close", "Close", "Esc", () => this.dialog.close());
+    const close = button("Close", "Close", "Esc", () => this.close());
     this.body = h("div", { class: "drawer-body" });
     this.dialog = h(
       "dialog",
@@ -27,9 +27,13 @@ export class Drawer {
       h("header", {}, h("div", { class: "drawer-name" }, this.title, this.place), this.previous, this.next, close),
       this.body,
     );
-    this.dialog.addEventListener("close", () => this.closed());
+    this.dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      this.close();
+    });
+    this.dialog.addEventListener("close", () => this.dialog.open || this.closed());
     this.dialog.addEventListener("keydown", (event) => this.key(event));
-    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.close());
   }
 
   /** @param {number} row */
@@ -71,7 +75,14 @@ export class Drawer {
     }
   }
 
+  /** The event of a closed dialog comes later, perhaps when the next row is open: nothing waits for it. */
+  close() {
+    if (this.dialog.open) this.dialog.close();
+    this.closed();
+  }
+
   closed() {
+    if (this.row === null) return;
     this.row = null;
     this.body.replaceChildren();
     this.actions.changed(null);

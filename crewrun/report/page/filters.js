@@ -44,6 +44,10 @@ export class Filters {
       clearTimeout(timer);
       timer = setTimeout(() => this.set({ q: input.value }), this.query.rows.count > 20_000 ? TYPING_MS : 0);
     });
+    input.addEventListener("change", () => {
+      clearTimeout(timer);
+      if (input.value !== this.query.state.q) this.set({ q: input.value });
+    });
     return input;
   }
 

@@ -79,3 +79,15 @@ export function time(ms) {
 export function formatOf(unit) {
   return { money, ms: duration, time, tokens: count, number }[unit] ?? number;
 }
+
+/** A format with the same number of decimals for a whole column, so that its numbers align; null where that has no use.
+ * @param {string} unit @param {Float64Array} sample */
+export function sameDigits(unit, sample) {
+  const values = [...sample].filter((n) => !Number.isNaN(n) && n !== 0).map(Math.abs).sort((a, b) => a - b);
+  if (!values.length || !["money", "number"].includes(unit)) return null;
+  const usual = values[Math.floor(values.length / 2)] / (unit === "money" ? 1e6 : 1);
+  if (unit === "number" && (values.every(Number.isInteger) || usual >= 1e7 || usual < 1e-3)) return null;
+  const digits = Math.min(7, Math.max(2, 1 - Math.floor(Math.log10(usual))));
+  const format = new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return unit === "money" ? (n) => `$${format.format(n / 1e6)}` : (n) => format.format(n);
+}

@@ -4,7 +4,8 @@ import { Details, documentRead, readHead, unpack } from "./packs.js";
 import { Rows } from "./columns.js";
 import { Texts } from "./texts.js";
 import { Query, fromFragment, toFragment } from "./query.js";
-import { Table, usualColumns } from "./table.js";
+import { allColumns, columnChoice, usualColumns } from "./shown_columns.js";
+import { Table } from "./table.js";
 import { Filters } from "./filters.js";
 import { Drawer } from "./drawer.js";
 import { detail } from "./detail.js";
@@ -35,10 +36,12 @@ class Page {
       value: (key, value) => this.filter((filters) => filters.setValue(key, value)),
       failed: (category, task) => this.filter((filters) => this.showFailed(filters, category, task)),
     };
-    const parts = [
-      comparison(head, act, this.rows), failures(head, act), scores(head, act, this.rows), crewSection(head), shares(head), timeline(head),
-      distributions(head, act, this.rows), outputFields(head, act), toolFailures(head), section("rows", "Rows", this.rowsPlace), runSection(head),
-    ].filter(Boolean);
+    const makers = [
+      () => comparison(head, act, this.rows), () => failures(head, act), () => scores(head, act, this.rows), () => crewSection(head),
+      () => shares(head), () => timeline(head), () => distributions(head, act, this.rows), () => outputFields(head, act),
+      () => toolFailures(head), () => section("rows", "Rows", this.rowsPlace), () => runSection(head),
+    ];
+    const parts = makers.map(drawn).filter(Boolean);
     const bar = h("div", { class: "bar-top" }, h("a", { class: "skip", href: "#rows", text: "Skip to the rows" }), contents(parts), themeSwitch());
     document.body.append(bar, h("main", {}, banner(head), figures(head), ...parts));
     bar.addEventListener("click", (event) => this.goToPart(event));
@@ -47,8 +50,20 @@ class Page {
 
   async start() {
     await documentRead();
+    try {
+      await this.readRows();
+    } catch (error) {
+      const why = window.DecompressionStream ? `The rows of this page cannot be read: ${error}` : "This browser is too old to read the rows of this page.";
+      this.rowsPlace.replaceChildren(h("p", { class: "note", text: why }));
+      throw error;
+    }
+    await this.texts.read((read) => this.textsRead(read));
+    this.state.ready = "all";
+  }
+
+  async readRows() {
     const titles = Object.fromEntries((this.head.columns ?? []).map((one) => [one.key, one.title ?? one.key]));
-    const pack = (await unpack("rows")) ?? { count: 0, columns: { id: [] } };
+    const pack = (await unpack("rows")) ?? { count: 0, columns: { id: [], status: { values: [], codes: [] } } };
     const rows = new Rows(pack, titles);
     this.texts = new Texts(rows);
     this.query = new Query(rows, this.texts);
@@ -56,13 +71,13 @@ class Page {
     this.buildRows(rows);
     this.haveRows(rows);
     this.state.ready = "rows";
-    await this.texts.read((read) => this.textsRead(read));
-    this.state.ready = "all";
   }
 
   buildRows(rows) {
     this.filters = new Filters(this.query, () => this.update());
-    this.table = new Table(rows, this.texts, usualColumns(rows), { open: (row) => this.drawer.open(row), sort: (key) => this.sort(key) });
+    const columns = allColumns(rows);
+    const usual = usualColumns(columns);
+    this.table = new Table(rows, this.texts, usual, { open: (row) => this.drawer.open(row), sort: (key) => this.sort(key) });
     this.drawer = new Drawer({
       rows,
       fill: async (row) => detail(row, await this.details.of(row), { head: this.head, rows, texts: this.texts }),
@@ -70,6 +85,11 @@ class Page {
       neighbour: (row, step) => this.neighbour(row, step),
       place: (row) => (this.placeOf(row) < 0 ? null : [this.placeOf(row) + 1, this.table.view.length]),
     });
+    const choice = columnChoice(columns, usual, (shown) => {
+      this.table.setColumns(shown);
+      this.table.markOrder(this.query.state.sort, this.query.state.descending);
+    });
+    this.filters.more.after(choice);
     this.rowsPlace.replaceChildren(this.filters.element, this.table.element);
     document.body.append(this.drawer.dialog);
     this.readAddress();
@@ -84,7 +104,7 @@ class Page {
     this.query.state = state;
     this.filters.sync();
     this.update(false);
-    if (id === null) return this.drawer.dialog.open && this.drawer.dialog.close();
+    if (id === null) return this.drawer.close();
     const row = this.allRows.rowOf(id);
     if (row >= 0) this.drawer.open(row);
   }
@@ -170,6 +190,16 @@ class Page {
       this.filters.search.scrollIntoView({ block: "center" });
       this.filters.search.focus();
     }
+  }
+}
+
+/** A part of the page; one that cannot be drawn takes no other with it. @param {() => HTMLElement|null} make */
+function drawn(make) {
+  try {
+    return make();
+  } catch (error) {
+    console.error(error);
+    return null;
   }
 }
 

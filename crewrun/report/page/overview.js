@@ -61,8 +61,8 @@ function costNote(totals) {
   const notes = [
     totals.replayed_cost ? `${money(totals.replayed_cost)} replayed` : null,
     totals.saved_cost ? `${money(totals.saved_cost)} saved by cached tokens` : null,
-    totals.may_be_owed ? `${typeof totals.may_be_owed === "number" ? money(totals.may_be_owed) : totals.may_be_owed} may be owed` : null,
-    totals.unpriced ? `without a price: ${Array.isArray(totals.unpriced) ? totals.unpriced.join(", ") : counted(Number(totals.unpriced), "call")}` : null,
+    totals.may_be_owed ? `${money(totals.may_be_owed)} may be owed` : null,
+    totals.unpriced ? "some calls have no price" : null,
   ];
   return notes.filter(Boolean).join(" · ");
 }

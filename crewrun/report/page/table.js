@@ -8,14 +8,13 @@ const PREVIEW = 300;
 // As in the style sheet: between columns, and beside the first and the last.
 const GAP_PX = 14;
 const EDGE_PX = 12;
+// The heads and the frame.
+const HEAD_PX = 37;
 const NARROW = "(max-width: 640px)";
-
-/** @typedef {{key: string, title: string, px: number, share: number, number: boolean, text?: "input"|"output"}} Shown
- * A column is at least `px` wide; what is left of the table's width is divided by `share`. */
 
 export class Table {
   /**
-   * @param {import("./columns.js").Rows} rows @param {import("./texts.js").Texts} texts @param {Shown[]} shown
+   * @param {import("./columns.js").Rows} rows @param {import("./texts.js").Texts} texts @param {import("./shown_columns.js").Shown[]} shown
    * @param {{open: (row: number) => void, sort: (key: string) => void}} actions
    */
   constructor(rows, texts, shown, actions) {
@@ -56,7 +55,7 @@ export class Table {
     this.setColumns(this.shown);
   }
 
-  /** @param {Shown[]} shown */
+  /** @param {import("./shown_columns.js").Shown[]} shown */
   setColumns(shown) {
     this.shown = shown;
     this.headRow.replaceChildren(...shown.map((column, at) => this.headCell(column, at)));
@@ -72,7 +71,7 @@ export class Table {
     const button = h("button", { type: "button", tabindex: -1, text: column.title });
     const cell = h(
       "div",
-      { role: "columnheader", class: column.number ? "number" : "", "aria-colindex": at + 1, "data-key": column.key },
+      { role: "columnheader", class: headClass(column), "aria-colindex": at + 1, "data-key": column.key },
       column.text ? h("span", { text: column.title }) : button,
     );
     button.addEventListener("click", () => this.actions.sort(column.key));
@@ -116,7 +115,7 @@ export class Table {
     this.scroller.style.setProperty("--row-px", `${this.rowPx}px`);
     this.bodyPx = Math.min(this.wholePx, MOST_PX);
     this.body.style.height = `${this.bodyPx}px`;
-    this.scroller.style.setProperty("--grid-height", `${this.wholePx + 44}px`);
+    this.scroller.style.setProperty("--grid-height", `${this.wholePx + HEAD_PX}px`);
     this.goTo(this.top);
   }
 
@@ -162,7 +161,7 @@ export class Table {
 
   emptyRow() {
     const cells = this.shown.map((column, at) =>
-      h("div", { role: "gridcell", class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}`, "aria-colindex": at + 1 }),
+      h("div", { role: "gridcell", class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`, "aria-colindex": at + 1 }),
     );
     return h("div", { role: "row", class: "grid-row" }, ...cells);
   }
@@ -191,7 +190,7 @@ export class Table {
     const text = this.texts.of(isError ? "error" : column.text, row);
     element.stale = element.stale || (text === null && this.texts.readCount < this.rows.count);
     cell.classList.toggle("is-error", isError);
-    put(cell, (text ?? "").slice(0, PREVIEW).replace(/\s+/g, " "));
+    put(cell, preview(text ?? ""));
   }
 
   /** Texts have come: fill what was drawn without them. */
@@ -230,26 +229,23 @@ export class Table {
   }
 }
 
+function headClass(column) {
+  return [column.number && "number", column.text && "text-head", isMore(column) && "more"].filter(Boolean).join(" ");
+}
+
+/** Whether paper has no room for the column. */
+function isMore(column) {
+  return !["id", "status", "input", "output", "time", "cost"].includes(column.key);
+}
+
+/** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
+function preview(text) {
+  const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
+  if (!line.startsWith('{"')) return line;
+  return line.replace(/"([^"\\]{1,60})":/g, "$1: ").replace(/\\[nrt]/g, " ").replace(/[{}"]/g, "").replace(/,(?=\S)/g, ", ");
+}
+
 function cssName(text) {
   return plain(text).replace(/[^\w-]/g, "-");
 }
 
-/** The columns that the table shows: those of the result first, money and time last.
- * @param {import("./columns.js").Rows} rows @returns {Shown[]} */
-export function usualColumns(rows) {
-  const column = (key, px, share = 0, number = false) => ({ key, title: rows.get(key)?.title ?? key, px, share, number });
-  const outputs = [...rows.columns.keys()].filter((key) => /^output\b/.test(key)).slice(0, 8);
-  const scores = [...rows.columns.keys()].filter((key) => key.startsWith("score."));
-  const text = (key, title) => ({ key, title, px: outputs.length > 4 ? 140 : 190, share: 3, number: false, text: key });
-  return [
-    column("id", 104, 0.8),
-    column("status", 76),
-    ...(rows.has("change") ? [column("change", 76)] : []),
-    text("input", "Input"),
-    text("output", "Output or error"),
-    ...[...outputs, ...scores].map((key) => column(key, 84, 0.5, rows.get(key).kind === "number")),
-    ...["time", "cost", "completion_tokens", "calls"].filter((key) => rows.has(key)).map((key) => column(key, WIDTHS[key], 0, true)),
-  ];
-}
-
-const WIDTHS = { time: 82, cost: 82, completion_tokens: 84, calls: 48 };

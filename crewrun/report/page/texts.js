@@ -3,6 +3,8 @@ import { idle, unpack } from "./packs.js";
 
 /** Rows per pack of texts. */
 export const CHUNK = 4096;
+// How long the page may work on texts before it lets the reader's next event in.
+const STEP_MS = 16;
 const FIELDS = ["input", "output", "error"];
 
 /** One text per row, joined, so that a search is one pass of the browser's own `indexOf` over one string. */
@@ -54,13 +56,16 @@ export class Texts {
   async read(step) {
     const ids = this.rows.get("id").texts;
     const chunks = Math.ceil(this.rows.count / CHUNK);
+    let pause = performance.now();
     for (let k = 0; k < chunks; k += 1) {
       const chunk = await unpack(`texts-${k}`);
       this.joined.id.push(new Joined(ids.slice(k * CHUNK, (k + 1) * CHUNK), k * CHUNK));
       if (chunk) this.add(k, chunk);
       this.readCount = Math.min(this.rows.count, (k + 1) * CHUNK);
+      if (performance.now() - pause < STEP_MS && this.readCount < this.rows.count) continue;
       step(this.readCount);
       await idle();
+      pause = performance.now();
     }
   }
 

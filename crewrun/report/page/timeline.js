@@ -4,6 +4,7 @@ import { number, time } from "./format.js";
 
 const WIDTH = 1000;
 const LANE = 56;
+const FEWEST_STEPS = 4; // with fewer there is nothing to see
 const NAMES = {
   rows: "Rows per second", failed: "Failed rows per second", rate_limited: "Refusals (429) per second",
   retries: "Retries per second", in_flight: "Calls in flight",
@@ -16,7 +17,7 @@ export function timeline(head) {
   const data = head.timeline;
   const names = Object.keys(data?.series ?? {}).filter((name) => data.series[name].some((n) => n > 0));
   const steps = Math.max(0, ...names.map((name) => data.series[name].length));
-  if (!steps) return null;
+  if (steps < FEWEST_STEPS) return null;
   const lanes = names.map((name) => ({ name, title: NAMES[name] ?? plain(name).replaceAll("_", " "), values: scaled(name, data.series[name], data.step_ms) }));
   const readout = h("p", { class: "readout", "aria-hidden": "true", text: "\u00a0" });
   const rows = lanes.map((lane) => laneRow(lane, data, steps));

@@ -6,6 +6,9 @@ const FOLD_CHARS = 3000;
 const FOLD_LINES = 40;
 const COLOURED_CHARS = 100_000;
 
+// Code and tables need letters of one width.
+const IS_LAID_OUT = /^(?: {4}|\t|\||[[{])|```| {3}/m;
+
 /** A text, as it is, with its line breaks. @param {string} text @returns {HTMLElement} */
 export function textBlock(text) {
   const json = asJson(text);
@@ -38,7 +41,7 @@ function asJson(text) {
 }
 
 function folded(text, isJson) {
-  const pre = h("pre", { class: "value", dir: isJson ? "ltr" : "auto", tabindex: 0, role: "region", "aria-label": isJson ? "JSON" : "Text" });
+  const pre = h("pre", { class: isJson || IS_LAID_OUT.test(text.slice(0, 5000)) ? "value" : "value prose", dir: isJson ? "ltr" : "auto", tabindex: 0, role: "region", "aria-label": isJson ? "JSON" : "Text" });
   const end = foldAt(text);
   show(pre, text.slice(0, end), isJson);
   if (end === text.length) return pre;

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import IO, Any, Final, cast
 
+from crewrun.errors import UsageError
+from crewrun.extras import install_command
 from crewrun.tables.writing.cell_text import legal, text_of
 from crewrun.tables.writing.columns import Column
 from crewrun.tables.writing.fields import Kind, Null
@@ -22,18 +24,11 @@ def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {Kind.BOOL: pa.bool_(), Kind.INT: pa.int64(), Kind.FLOAT: pa.float64(), Kind.TEXT: pa.string()}
-    schema = pa.schema([pa.field(legal(column.name), types[column.kind]) for column in columns])
-    pipe = _Pipe()
-
-    def batch_of(group: Sequence[Sequence[Any]]) -> Any:
-        arrays = [pa.array([values[i] for values in group], type=schema.field(i).type) for i in range(len(columns))]
-        return pa.record_batch(arrays, schema=schema)
-
+    schema, pipe = _schema(columns), _Pipe()
     with pq.ParquetWriter(cast("IO[bytes]", pipe), schema) as writer:
         batches, count, size_bytes = [], 0, 0
         for group in _batches(columns, rows):
-            batch = batch_of(group)
+            batch = _record_batch(group, schema)
             batches.append(batch)
             count, size_bytes = count + len(group), size_bytes + batch.nbytes
             if count >= _GROUP_ROWS or size_bytes >= _GROUP_BYTES:
@@ -43,6 +38,30 @@ def parquet_pieces(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> 
         if batches:
             writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=count)
     yield pipe.take()
+
+
+def arrow_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Any:
+    """The same as a `pyarrow.Table`. Raises UsageError where pyarrow is not installed."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise UsageError(f"a table of Arrow needs pyarrow: {install_command('parquet')}") from None
+    schema = _schema(columns)
+    return pa.Table.from_batches([_record_batch(group, schema) for group in _batches(columns, rows)], schema)
+
+
+def _schema(columns: Sequence[Column]) -> Any:
+    import pyarrow as pa
+
+    types = {Kind.BOOL: pa.bool_(), Kind.INT: pa.int64(), Kind.FLOAT: pa.float64(), Kind.TEXT: pa.string()}
+    return pa.schema([pa.field(legal(column.name), types[column.kind]) for column in columns])
+
+
+def _record_batch(group: Sequence[Sequence[Any]], schema: Any) -> Any:
+    import pyarrow as pa
+
+    arrays = [pa.array([values[i] for values in group], type=field.type) for i, field in enumerate(schema)]
+    return pa.record_batch(arrays, schema=schema)
 
 
 def _batches(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Iterator[list[list[Any]]]:

@@ -1,0 +1,197 @@
+"""`run_batch` and `arun_batch`: what `crewrun batch` does, as a function of a program."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
+
+import anyio
+import anyio.to_thread
+import sniffio
+
+from crewrun.aio.notebook import is_in_notebook
+from crewrun.api.crews import definition_of
+from crewrun.api.places import SAME_CALL, command, default_output
+from crewrun.api.progress import display_for, shows_report
+from crewrun.api.run import Run
+from crewrun.api.settings import Settings, checked, merged
+from crewrun.api.thread import BatchThread, wait_heeding_signals
+from crewrun.batch import run as batch_run
+from crewrun.batch.garbage import seldom_collected
+from crewrun.batch.inputs import IterableInputs
+from crewrun.batch.interruption import Interruption
+from crewrun.batch.invocation import BatchRequest, Invocation
+from crewrun.batch.iterable_input import python_rows
+from crewrun.batch.stop import StopReason
+from crewrun.batch.watchers import Display
+from crewrun.cli.batch import report_end
+from crewrun.cli.notify import Notice
+from crewrun.errors import BatchFailed, UsageError
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import environment_secrets
+from crewrun.tracebacks import shorten
+
+_CANCELLED = StopReason("interrupted", "cancelled")
+
+
+def run_batch(
+    inputs: Any,
+    crew: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    check: bool = False,
+    **settings: Unpack[Settings],
+) -> Run:
+    """Run a crew on every row of `inputs`, or go on where an earlier run with the same results stopped.
+
+    Args:
+        inputs: a table's path, as the command takes it, or rows: a list or another iterable of dicts, a DataFrame of
+            pandas or polars, a table of Arrow, a `datasets.Dataset`. An iterator, such as a generator, is read once.
+        crew: a crew, a flow, a function or class that makes one, or what `--crew` takes.
+        output: the results file. Without one, a file has its results beside it, and other rows have theirs in a folder
+            named after the crew.
+        check: raise BatchFailed unless every row has succeeded, which is else said by `exit_code` and `stopped`.
+        settings: the flags of `crewrun batch`, with `_` for `-`.
+
+    Raises TypeError, UsageError, DefinitionError, RunHeld and JournalDamaged, mostly before anything is sent; what
+    `inputs` raised, after the rows before that were run; OutputFailed when results cannot be written. Ctrl-C lets the
+    rows in flight end, as in the command, then raises KeyboardInterrupt.
+    """
+    if _is_in_loop() and not is_in_notebook():
+        raise UsageError("run_batch() would block the running event loop; inside async code: await arun_batch(…)")
+    try:
+        job = _prepared(inputs, crew, output, settings, "run_batch")
+        run = wait_heeding_signals(BatchThread(job.run))
+        if run is None:  # interrupted before its first row
+            raise KeyboardInterrupt
+        return job.checked(run, check=check)
+    except (Exception, KeyboardInterrupt) as error:
+        shorten(error)
+        raise
+
+
+async def arun_batch(
+    inputs: Any,
+    crew: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    check: bool = False,
+    **settings: Unpack[Settings],
+) -> Run:
+    """As `run_batch`, in the running event loop; `inputs` may be an async iterable too.
+
+    When it is cancelled, rows in flight are given up and the run is closed first, so that the same call goes on.
+    """
+    try:
+        job = _prepared(inputs, crew, output, settings, "arun_batch")
+        run = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
+        return job.checked(run, check=check)
+    except Exception as error:
+        shorten(error)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch that can begin. `can_retry` says whether the command could run its rows again: it has them by name."""
+
+    request: BatchRequest
+    display: Display
+    shows_report: bool
+    can_retry: bool
+
+    async def run(self, interruption: Interruption) -> Run:
+        """Run it, and say how it went where the command says it: on a terminal, in files, in a notification."""
+        settings = self.request.settings
+        with Notice(settings.notify, self.request.invocation.inputs) as notice:
+            notice.learn(self.request)
+            with seldom_collected():
+                report = await batch_run.run_batch(self.request, self.display, interruption)
+            report = replace(report, can_retry=self.can_retry)
+            shown = replace(self.request, settings=replace(settings, quiet=not self.shows_report))
+            await anyio.to_thread.run_sync(report_end, report, shown, notice)
+        return Run._of_report(report)
+
+    def checked(self, run: Run, *, check: bool) -> Run:
+        """`run`, unless the program asked for an error. Raises what the program's rows raised, and BatchFailed."""
+        rows = self.request.rows
+        if rows is not None and (failure := rows.rows.failure) is not None:
+            failure.add_note(f"the rows before that have run; their results are in {run.output}")
+            raise failure
+        if run.exit_code == 1 or (check and run.exit_code):
+            raise BatchFailed(run)
+        return run
+
+
+def _prepared(inputs: Any, crew: Any, output: Any, settings: Mapping[str, Any], function: str) -> _Job:
+    learn(environment_secrets())
+    values = checked({"output": output, **settings}, function)
+    rows = None if isinstance(inputs, str | os.PathLike) else IterableInputs(python_rows(inputs))
+    if rows is None and os.fspath(inputs) in ("-", "/dev/stdin"):
+        raise UsageError("inputs='-': give the rows of standard input: (json.loads(line) for line in sys.stdin)")
+    definition = definition_of(crew, strict=bool(values.get("strict")), engine=values.get("engine"))
+    merged_settings = merged(values, definition.batch)
+    if merged_settings.executor != "inline" and not isinstance(crew, str | os.PathLike):
+        raise UsageError("executor: workers elsewhere load the crew themselves; name it, as in crew='crew.py:crew'")
+    if rows is not None and merged_settings.output is None:
+        merged_settings = replace(merged_settings, output=default_output(crew, merged_settings))
+    words = command()
+    invocation = Invocation(
+        inputs=os.fspath(inputs) if rows is None else rows.name,
+        crew=os.fspath(crew) if isinstance(crew, str | os.PathLike) else str(definition.path),
+        command=words,
+        resume_command=" ".join(SAME_CALL) if words == [*SAME_CALL] else None,
+    )
+    request = BatchRequest(invocation, definition, merged_settings, 1, rows)
+    can_retry = rows is None and isinstance(crew, str | os.PathLike)
+    return _Job(request, display_for(merged_settings), shows_report(merged_settings), can_retry)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return getattr(sniffio.thread_local, "name", None) is not None
+    return True
+
+
+async def _in_this_loop(job: _Job) -> Run:
+    """Run in a task that is not cancelled, and end it in an orderly way when this one is."""
+    interruption, ended = Interruption(), anyio.Event()
+    runs: list[Run] = []
+    errors: list[Exception] = []
+
+    async def work() -> None:
+        try:
+            with interruption.scope:
+                runs.append(await job.run(interruption))
+        except Exception as failed:
+            errors.append(failed)
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        try:
+            await ended.wait()
+        except BaseException:
+            interruption.now(_CANCELLED)
+            raise  # the group waits for the task, which ends in its own time
+    if errors:
+        raise errors[0]
+    return runs[0]
+
+
+async def _in_a_thread(job: _Job) -> Run:
+    """Run in a loop of asyncio's, which the journal needs."""
+    thread = BatchThread(job.run)
+    try:
+        run = await anyio.to_thread.run_sync(thread.result.result, abandon_on_cancel=True)
+    except anyio.get_cancelled_exc_class():
+        thread.interrupt(_CANCELLED, at_once=True)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(thread.result.exception)
+        raise
+    assert run is not None  # noqa: S101  (only cancelling it ends it without)
+    return run

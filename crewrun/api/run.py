@@ -1,0 +1,181 @@
+"""`Run`: a run of a batch as a program sees it, going or ended, of a program or of the command."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from crewrun.batch.run_results import RunResults, open_results
+from crewrun.batch.summary import Report
+from crewrun.errors import UsageError
+from crewrun.inspect.export import Status
+from crewrun.inspect.results_file import find_results_file
+from crewrun.inspect.view import nearby, open_run
+from crewrun.notebook.card import Card, Grid
+from crewrun.notebook.displayed import Displayed
+from crewrun.notebook.short_repr import line, quoted, short_repr
+from crewrun.row import as_json
+from crewrun.runs.folder import RunFolder
+from crewrun.runs.lock import is_held
+from crewrun.wording import duration, money
+
+# In the folder named after a crew.
+RESULTS_NAME = "results.jsonl"
+_SHOWN_ROWS = 5
+_MOST_CHARS = 60
+
+if TYPE_CHECKING:
+    from crewrun.tables.writing.columns import Columns
+
+
+class Run(Displayed):
+    """The results of a run, and how it ended. Iterating streams its result rows, as dicts with the keys of the lines.
+
+    Attributes:
+        output: the results file, None where results went to a stream.
+        path: the run folder, None for results without one.
+        summary: what `--summary` writes: counts, failures, tokens, cost, times. Of a run that was opened, that of its
+            latest session; while that is going, what is known so far.
+    """
+
+    def __init__(self, output: Path | None, path: Path | None, summary: dict[str, Any]) -> None:
+        self.output = output
+        self.path = path
+        self.summary = summary
+
+    @classmethod
+    def open(cls, run: str | os.PathLike[str]) -> "Run":
+        """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
+        after a crew, or results without a run folder.
+
+        Raises UsageError when there is none, and JournalDamaged.
+        """
+        from crewrun.batch.stored_summary import summary_of, summary_of_results
+
+        name = os.fspath(run)
+        if (inside := Path(name, RESULTS_NAME)).is_file() and not RunFolder(Path(name)).is_used:
+            name = str(inside)
+        if (file := find_results_file(name)) is not None:
+            with _opened(name) as results:
+                return cls(file.absolute(), None, summary_of_results(results.records()))
+        with open_run(name) as view:
+            output = None if view.output is None else view.output.absolute()
+            return cls(output, view.folder.path.absolute(), summary_of(view))
+
+    @classmethod
+    def _of_report(cls, report: Report) -> "Run":
+        output = None if report.output is None else Path(report.output).absolute()
+        return cls(output, None if report.folder is None else Path(report.folder).absolute(), report.summary)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The code that the command ends with: 0 if every row succeeded. None while the run is going."""
+        code: int | None = self.summary["exit_code"]
+        return code
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run stopped before its end, None if it did not."""
+        why: str | None = self.summary["stopped"]
+        return why
+
+    @property
+    def is_going(self) -> bool:
+        """Whether a process is working on the run now."""
+        return self.path is not None and is_held(RunFolder(self.path).lock)
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """The rows that failed. `summary["failures"]` has them by cause."""
+        return list(self.rows("failed"))
+
+    def rows(self, status: Status | None = None, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows that have ended, or only those that ended with `status`, one at a time.
+
+        `ordered` gives them in the order of the input, else as they ended. Raises UsageError when they cannot be read.
+        """
+        with _opened(self._name, status, ordered=ordered) as results:
+            yield from results.records()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.rows()
+
+    def __len__(self) -> int:
+        with _opened(self._name) as results:
+            return len(results.lines)
+
+    def __bool__(self) -> bool:
+        return True  # a run without rows is one too
+
+    def to_arrow(self, status: Status | None = None, *, ordered: bool = False) -> Any:
+        """The rows as a `pyarrow.Table`, with the columns of `crewrun export`. Needs pyarrow."""
+        from crewrun.tables.writing.columns import Columns
+        from crewrun.tables.writing.parquet_writer import arrow_table
+
+        columns = Columns()
+        with _opened(self._name, status, columns, ordered=ordered) as results:
+            return arrow_table(columns.all(), (columns.cells(record) for record in results.records()))
+
+    def to_pandas(self, status: Status | None = None, *, ordered: bool = False) -> Any:
+        """The rows as a `pandas.DataFrame`, with the columns of `to_arrow`. Needs pandas and pyarrow."""
+        if find_spec("pandas") is None:
+            raise UsageError("to_pandas() needs pandas: pip install pandas")
+        return self.to_arrow(status, ordered=ordered).to_pandas()
+
+    def __repr__(self) -> str:
+        return short_repr(self, quoted(self._label), *self._counts, line(self._why, _MOST_CHARS))
+
+    def _crewrun_card(self) -> Card:
+        cost_usd, seconds = self.summary["cost_usd"], self.summary["duration_s"]
+        facts = (*self._counts, *([] if cost_usd is None else [money(cost_usd)]), duration(seconds or 0.0))
+        failures = [(group["category"], f"{group['count']:,}", group["example"]["message"]) for group in self._failures]
+        rows = [(row["id"], _text(row["input"]), _text(row["output"])) for row in islice(self.rows("ok"), _SHOWN_ROWS)]
+        grids = [
+            *([Grid(("failed", "rows", "for example"), tuple(failures))] if failures else []),
+            *([Grid(("row", "input", "output"), tuple(rows))] if rows else []),
+        ]
+        return Card(f"Run {self._label}", facts, text=self._why, grids=tuple(grids))
+
+    @property
+    def _label(self) -> str:
+        return nearby(self.output or self._name)
+
+    @property
+    def _counts(self) -> list[str]:
+        rows = self.summary["rows"] or {}
+        failed = rows.get("failed", 0) + rows.get("kept_failed", 0)
+        return [f"{rows.get('ok', 0) + rows.get('kept', 0):,} ok", f"{failed:,} failed"]
+
+    @property
+    def _why(self) -> str:
+        return f"stopped: {self.stopped}" if self.stopped else "going" if self.exit_code is None else ""
+
+    @property
+    def _failures(self) -> list[dict[str, Any]]:
+        failures: list[dict[str, Any]] = self.summary["failures"]
+        return failures
+
+    @property
+    def _name(self) -> str:
+        return str(self.output if self.output is not None and self.path is None else self.path)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else as_json(value).decode()
+
+
+@contextmanager
+def _opened(
+    run: str, status: Literal["ok", "failed"] | None = None, columns: "Columns | None" = None, *, ordered: bool = False
+) -> Iterator[RunResults]:
+    """The results, in sync code: what has to be awaited is awaited in a thread of its own."""
+    from anyio.from_thread import start_blocking_portal
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_results(run, status, columns, ordered=ordered)) as results,
+    ):
+        yield results

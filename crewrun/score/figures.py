@@ -1,0 +1,138 @@
+"""What scores come to: `summarise` has mean, interval, distribution and worst rows of each score in a file of them."""
+
+import heapq
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from math import sqrt
+from statistics import NormalDist, fmean, stdev
+from typing import Any
+
+from crewrun.batch.forecast import student
+from crewrun.score.values import REASON, numbers_in
+
+_BINS = 10
+_WORST = 5
+_TAIL = 0.05  # of the 90 % interval, on each side
+
+
+@dataclass(frozen=True, slots=True)
+class WorstRow:
+    """A row with one of the lowest scores, and why it has it."""
+
+    id: str
+    score: float
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFigures:
+    """One score over all rows. `low` to `high` is the 90 % interval of the mean, None for fewer than two rows: Wilson's
+    for true and false, else Student's. `counts` are those of the ranges between `edges`; the last range includes its
+    end. `worst` are the rows with the lowest scores, without those that have the highest one.
+    """
+
+    name: str
+    rows: int
+    is_share: bool
+    mean: float
+    low: float | None
+    high: float | None
+    p10: float
+    median: float
+    p90: float
+    edges: list[float]
+    counts: list[int]
+    worst: list[WorstRow]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Collected:
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    worst: list[tuple[float, int, str, str | None]] = field(default_factory=list)
+    is_share: bool = True
+
+    def add(self, row_id: str, value: float, reason: str | None, *, is_bool: bool) -> None:
+        self.is_share = self.is_share and is_bool
+        entry = (-value, -len(self.values), row_id, reason)
+        self.values.append(value)
+        if len(self.worst) < _WORST:
+            heapq.heappush(self.worst, entry)
+        elif entry > self.worst[0]:
+            heapq.heapreplace(self.worst, entry)
+
+
+def summarise(records: Iterable[Mapping[str, Any]]) -> list[ScoreFigures]:
+    """The figures of each score in lines of scores, in the order in which they appear. Failed rows have none."""
+    collected: dict[str, _Collected] = {}
+    for record in records:
+        for name, value in numbers_in(record.get("output")).items():
+            one = collected.setdefault(name, _Collected())
+            reason, is_bool = record["output"].get(REASON), isinstance(record["output"][name], bool)
+            one.add(str(record.get("id")), value, reason, is_bool=is_bool)
+    return [_figures(name, one) for name, one in collected.items()]
+
+
+def _figures(name: str, one: _Collected) -> ScoreFigures:
+    values = sorted(one.values)
+    mean = fmean(values)
+    low, high = _wilson(mean, len(values)) if one.is_share else _interval(values, mean)
+    edges, counts = _histogram(values, is_share=one.is_share)
+    worst = [WorstRow(row_id, -value, reason) for value, _, row_id, reason in sorted(one.worst, reverse=True)]
+    return ScoreFigures(
+        name=name,
+        rows=len(values),
+        is_share=one.is_share,
+        mean=mean,
+        low=low,
+        high=high,
+        p10=_quantile(values, 0.1),
+        median=_quantile(values, 0.5),
+        p90=_quantile(values, 0.9),
+        edges=edges,
+        counts=counts,
+        worst=[row for row in worst if row.score < values[-1]],
+    )
+
+
+def _interval(values: list[float], mean: float) -> tuple[float | None, float | None]:
+    """The interval of a mean by Student's t; of scores from 0 to 1, no further than these."""
+    if len(values) < 2:
+        return None, None
+    reach = student(1 - _TAIL, len(values)) * stdev(values, mean) / sqrt(len(values))
+    low, high = mean - reach, mean + reach
+    return (max(0.0, low), min(1.0, high)) if values[0] >= 0 and values[-1] <= 1 else (low, high)
+
+
+def _wilson(share: float, n: int) -> tuple[float | None, float | None]:
+    """Wilson's score interval of a share, which does not vanish when all rows have the same
+    (https://doi.org/10.1080/01621459.1927.10502953).
+    """
+    if n < 2:
+        return None, None
+    z = NormalDist().inv_cdf(1 - _TAIL)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
+def _quantile(values: list[float], share: float) -> float:
+    """Of sorted values, the least that `share` of them do not exceed."""
+    return values[max(0, -int(-share * len(values) // 1) - 1)]
+
+
+def _histogram(values: list[float], *, is_share: bool) -> tuple[list[float], list[int]]:
+    """Ten ranges from the least to the greatest value, from 0 to 1 where these hold all; two of true and false."""
+    low, high = (0.0, 1.0) if values[0] >= 0 and values[-1] <= 1 else (values[0], values[-1])
+    if low == high:
+        return [low, high], [len(values)]
+    bins = 2 if is_share else _BINS
+    width = high / bins - low / bins  # the difference alone may be more than a float holds
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, int(value / width - low / width))] += 1
+    return [*(float(f"{low + i * width:.12g}") for i in range(bins)), high], counts

@@ -156,5 +156,8 @@ class Job:
 
     def _enter(self, status: JobStatus, at_s: float) -> None:
         self.status, self.reached_s[status] = status, at_s
-        if status.has_ended and status is not JobStatus.FAILED:
+        if status.has_ended:
             self.on_end(self)
+            # Only the results are asked for from now on.
+            for line in self.lines:
+                line.request = {}

@@ -238,7 +238,7 @@ def test_what_is_no_crew_is_refused() -> None:
 def test_what_a_crew_ignores_is_a_warning_of_python(tmp_path: Path) -> None:
     """Which a program can silence or raise; the project file's defaults hold as for the command."""
     write_crew(tmp_path)
-    (tmp_path / "crewrun.toml").write_text("limit = 1\n")
+    (tmp_path / "crewrun.toml").write_text("limit = 1\ndelimiter = ';'\n")
     (tmp_path / "pyproject.toml").write_text("[tool.crewrun]\nlimit = 2\n")
     with pytest.warns(UserWarning, match="has no effect beside crewrun.toml"):
         run = run_batch(topics(3), "crew.yaml")

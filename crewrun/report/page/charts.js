@@ -9,6 +9,7 @@ import { count } from "./format.js";
  */
 export function histogram(data, how) {
   const { edges, counts } = data;
+  if (edges[0] === edges[edges.length - 1]) return h("p", { class: "about", text: `${how.format(edges[0])} in all ${count(counts.reduce((sum, n) => sum + n, 0))}` });
   const width = 480;
   const height = 96;
   const most = Math.max(1, ...counts);

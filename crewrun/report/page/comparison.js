@@ -2,7 +2,7 @@
 import { stack } from "./charts.js";
 import { h, section, smallTable } from "./dom.js";
 import { asText } from "./columns.js";
-import { count, counted, money, number, percent } from "./format.js";
+import { count, counted, duration, money, number, percent } from "./format.js";
 import { inline } from "./words.js";
 
 const CHANGES = [
@@ -46,7 +46,7 @@ function changeCounts({ rows }, act) {
 /** @param {string} unit @param {number|null|undefined} n */
 function amount(unit, n) {
   if (n === null || n === undefined) return "–";
-  return unit === "USD" ? money(n * 1e6) : unit === "s" ? `${Number(n.toPrecision(3))} s` : number(n);
+  return unit === "USD" ? money(n * 1e6) : unit === "s" ? duration(n * 1000) : number(n);
 }
 
 function signed(text, n) {
@@ -68,11 +68,14 @@ function metricsTable({ metrics, interval }) {
 
 function fieldsTable({ fields }) {
   if (!fields?.length) return null;
+  const hasNumbers = fields.some((one) => one.numeric);
+  const hasChanges = fields.some((one) => one.changes?.length);
+  const heads = ["Field", ">Equal", ">Rows", hasNumbers && ">Mean of B − A", hasChanges && "Commonest changes"].filter(Boolean);
   const rows = fields.map((one) => {
     const numeric = one.numeric ? `${signed(number(one.numeric.mean), one.numeric.mean)} (5 % to 95 %: ${number(one.numeric.p05)} to ${number(one.numeric.p95)})` : "";
-    return [one.name, percent(one.equal, one.rows), count(one.rows), numeric, changesOf(one)];
+    return [one.name, percent(one.equal, one.rows), count(one.rows), ...(hasNumbers ? [numeric] : []), ...(hasChanges ? [changesOf(one)] : [])];
   });
-  return h("div", {}, h("h3", { text: "Fields of the outputs" }), smallTable(["Field", ">Equal", ">Rows", ">Mean of B − A", "Commonest changes"], rows, "Fields of the outputs"));
+  return h("div", {}, h("h3", { text: "Fields of the outputs" }), smallTable(heads, rows, "Fields of the outputs"));
 }
 
 function changesOf(one) {

@@ -39,6 +39,7 @@ export function money(micro) {
 /** Milliseconds: 840 ms, 3.2 s, 4 min 5 s, 2 h 10 min. @param {number|null|undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return DASH;
+  if (ms < 0) return `-${duration(-ms)}`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);

@@ -7,7 +7,7 @@ const FOLD_LINES = 40;
 const COLOURED_CHARS = 100_000;
 
 // Code and tables need letters of one width.
-const IS_LAID_OUT = /^(?: {4}|\t|\||[[{])|```| {3}/m;
+const IS_LAID_OUT = /^(?: {4}|\t|\||[[{]\s*["{[])|```| {3}/m;
 
 /** A text, as it is, with its line breaks. @param {string} text @returns {HTMLElement} */
 export function textBlock(text) {

@@ -114,7 +114,7 @@ def test_a_call_without_room_goes_at_the_standard_tier_and_says_so(place: Place,
     tiers = {"flex": flex(2), "standard": standard(1, moved=1)}
     assert json.loads(place.stdout)["spent"]["tiers"] == json.loads(place.stdout)["in_all"]["tiers"] == tiers
     place.crewrun("status", RESULTS)
-    assert "; by tier: flex 2 calls" in place.stdout
+    assert "\n  by tier: flex 2 calls $0.0002 (saved $0.0002), standard 1 call $0.0002 (1 in place of" in place.stdout
     place.crewrun("show", RESULTS, "line:2")
     assert "call openai/gpt-5 at standard · " in place.stdout
     log = [json.loads(line) for line in (place.folder / f"{RESULTS}.crewrun/log.jsonl").read_text().splitlines()]

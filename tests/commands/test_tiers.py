@@ -97,6 +97,17 @@ def test_flex_that_refuses_half_of_its_calls_does_every_row_at_the_right_price(
     assert "by tier: flex 40 calls $0.0045 (saved $0.0045)\n" in place.stderr
 
 
+def test_the_bill_is_that_of_the_mocks_ledger(place: Place) -> None:
+    """Tokens differ from call to call there; prices are litellm's on both sides, at flex."""
+    place.rows(*topics(20))
+    before_usd = place.mock.ledger(last=0)["totals"]["cost_usd"]
+    place.batch("--tier", "flex", "--summary", "s.json")
+    billed_usd = place.mock.ledger(last=0)["totals"]["cost_usd"] - before_usd
+    use = place.summary()["tiers"]["flex"]
+    assert (use["calls"], use["cost_usd"]) == (20, pytest.approx(billed_usd, abs=1e-6))
+    assert use["saved_usd"] == pytest.approx(use["cost_usd"])
+
+
 @pytest.mark.parametrize(
     "flags", [("--tier-patience", "0"), ("--deadline", "90s")], ids=["patience", "the run's end is near"]
 )
@@ -181,6 +192,30 @@ def test_a_run_begun_at_the_standard_tier_goes_on_at_flex(place: Place) -> None:
     assert place.summary()["in_all"]["tiers"] == {"flex": flex(1), "standard": standard(3)}
     tiers = [row.get("tiers") for row in read_rows(place.results)]
     assert tiers == [None, {"flex": flex(1), "standard": standard(1)}]
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [{"batch": "{tier: flex}"}, {"llm": "{model: gpt-5, tier: flex}"}, {"agent": "tier: flex, "}],
+    ids=["batch:", "llm", "agent"],
+)
+def test_a_tier_in_the_file_makes_no_other_crew(place: Place, tier: dict[str, str]) -> None:
+    """Nor does another patience: rows that are done stay done."""
+    place.rows(*topics(2))
+
+    def write(llm: str = "gpt-5", agent: str = "", batch: str = "{}") -> None:
+        a = f"agents: {{a: {{{agent}role: R, goal: g, backstory: b, llm: {llm}}}}}\n"
+        task = "tasks: [{description: '{topic}', expected_output: x, agent: a}]\n"
+        (place.folder / "crew.yaml").write_text(f"{a}{task}batch: {batch}\n")
+
+    provider = FlexProvider()
+    with Fickle(provider) as server:
+        write()
+        place.crewrun("batch", "in.jsonl", "--limit", "1", OPENAI_BASE_URL=server.base_url)
+        write(**tier)
+        place.crewrun("batch", "in.jsonl", "--tier-patience", "1m", OPENAI_BASE_URL=server.base_url)
+    assert provider.served == [None, "flex"]
+    assert "1 ok, 0 failed, 1 done before" in place.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ TOPICS = (
     "recipes",
     "models",
     "offline",
+    "mock-server",
     "crews",
     "tools",
     "knowledge",

@@ -11,7 +11,8 @@ from crewrun.manual import TOPICS, page
 _OTHER_WORDS = {
     "recipes": "examples example quickstart tutorial start cron pipe webhook crewai",
     "models": "model llm openai anthropic ollama vllm litellm keys api-key base-url fallbacks fallback",
-    "offline": "mock-server testing dry",
+    "offline": "testing dry",
+    "mock-server": "ledger batch-jobs faults fault clock",
     "crews": "crew crew.yaml yaml agents tasks schema guardrail guardrails structured-output processes",
     "tools": "tool",
     "knowledge": "rag skills skill memory embedder",

@@ -72,7 +72,7 @@ class Calls:
     def line(self, wire: Wire | None, request: dict[str, Any], custom_id: str, job: str) -> MockReply:
         """The reply for a line of a batch job, at once; without a wire it asks for embeddings.
 
-        Limits and delays are those of live calls. A line that hangs, is lost or expires must not get here.
+        Limits and delays concern live calls only. A line that hangs, is lost or expires must not get here.
         """
         body = _dumped(request)
         entry = self.ledger.begin(body, request_digest(request), None)

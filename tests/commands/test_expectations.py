@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from support import local_workers
 from support.command import read_rows
 from support.workspace import Place
 
@@ -95,6 +96,12 @@ def test_status_and_show_and_tables_have_them(place: Place) -> None:
     assert "no such expectation (did you mean 'total'?)" in place.stderr
     place.crewrun("export", "in.results.jsonl", "-f", "csv", "--ordered", "--columns", "input.topic,expectations.city")
     assert place.stdout.splitlines() == ["input.topic,expectations.city", "a,true", "b,true", "c,true"]
+
+
+def test_rows_that_run_on_other_workers_have_them(place: Place) -> None:
+    """The check is on the worker, which sends what it found with the outcome."""
+    place.batch("--executor", f"{local_workers.__file__}:two")
+    assert [one["raises"] for one in expectations(place)] == [RAISES] * 3
 
 
 def test_results_are_restored_with_them(place: Place) -> None:

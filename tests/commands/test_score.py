@@ -106,7 +106,7 @@ def test_a_function_that_fails_fails_its_rows(place: Place) -> None:
     place.crewrun("score", RESULTS, "--by", "judge:fails", code=3)
     assert "2 × internal: line " in place.stderr
     assert "judge.py:16: LookupError: no such word" in place.stderr
-    assert "judge:fails returned nan; a score is a finite number" in place.stderr
+    assert "judge:fails returned nan; a score is a finite number, below 1e100" in place.stderr
     assert "crewrun retry" not in place.stderr
     assert place.stdout == "no row has a score\n"
     file = place.folder / "judge.py"
@@ -129,8 +129,8 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
         "{}, which has no score in it",
         "a mapping with the key ''; keys are the names of scores",
         f"'x' for 'a'; {number}",
-        "inf; a score is a finite number",
-        f"1{'0' * 58}…; a score is a finite number",
+        "inf; a score is a finite number, below 1e100",
+        f"1{'0' * 58}…; a score is a finite number, below 1e100",
     }
 
 

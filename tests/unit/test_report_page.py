@@ -258,8 +258,10 @@ def test_a_page_with_next_to_nothing(browser: Browser, tmp_path: Path) -> None:
     unknown: dict[str, None] = dict.fromkeys(
         ("run", "state", "command", "next_command", "crew", "exit_code", "timeline")
     )
-    nothing = {name: [] for name in ("sessions", "by_model", "by_task", "failures", "tool_failures", "columns")}
-    empty = {"row_time": None, "row_cost": None, "tasks": {}}
+    nothing: dict[str, list[object]] = {
+        name: [] for name in ("sessions", "by_model", "by_task", "failures", "tool_failures", "columns")
+    }
+    empty: dict[str, object] = {"row_time": None, "row_cost": None, "tasks": {}}
     page = page_of(data, tmp_path, **unknown, **nothing, histograms=empty, without_run_folder=True)
     one = ready(browser.open(page))
     assert one.texts("main h2") == ["Rows", "The run"]

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,7 @@ import pytest
 from support.command import topics, write_crew, write_rows
 from support.forks import crewrun
 from support.paths import ROOT
+from support.workspace import Place
 
 from crewrun import (
     Agent,
@@ -333,6 +335,19 @@ def test_a_run_that_is_held_is_refused_and_can_be_watched() -> None:
     asyncio.run(main())
 
 
+def test_a_run_that_is_refused_after_it_was_opened_is_free_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program lives on, and its next call must not find the run held by itself."""
+    for name, value in place.env.items():
+        monkeypatch.setenv(name, value)
+    unpriced = crew_of("openai/my-model")
+    assert counts(run_batch(topics(1), unpriced)) == (1, 0, 0)
+    with pytest.raises(UsageError, match="--budget: earlier calls of this run have no known price"):
+        run_batch(topics(2), unpriced, budget=1, price={"my-model": [1, 1]})
+    refused = Run.open("research-run")
+    assert (refused.exit_code, refused.is_going) == (2, False)
+    assert counts(run_batch(topics(2), unpriced)) == (1, 1, 0)
+
+
 def of_the_process() -> list[Any]:
     return [
         gc.get_threshold(),
@@ -347,10 +362,16 @@ def of_the_process() -> list[Any]:
     ]
 
 
-def test_several_run_at_once_and_leave_no_trace_in_the_process() -> None:
+def test_several_run_at_once_and_leave_no_trace_in_the_process(request: pytest.FixtureRequest) -> None:
     """In one loop and in threads: their own results, and the process as it was."""
     run_batch(topics(1), crew_of(name="first"))  # what is imported and opened once
+    request.addfinalizer(partial(gc.set_threshold, *gc.get_threshold()))
+    gc.set_threshold(701, 11, 9)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before = of_the_process()
+    run_batch(topics(1), crew_of(name="first"))
+    assert of_the_process() == before
 
     async def main() -> list[Run]:
         return await asyncio.gather(*(arun_batch(topics(20), crew_of(name=f"task {i}")) for i in range(3)))

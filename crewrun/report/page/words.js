@@ -72,7 +72,11 @@ function joined(pieces) {
 export function side(pieces, side) {
   const marked = pieces.filter(([kind]) => kind === "same" || kind === side);
   const tag = side === "old" ? "del" : "ins";
-  return h("pre", { class: "value", dir: "auto", tabindex: 0, role: "region", "aria-label": side === "old" ? "A" : "B" }, ...marked.map(([kind, text]) => h(kind === "same" ? "span" : tag, { text })));
+  return h(
+    "pre",
+    { class: "value", dir: "auto", tabindex: 0, role: "region", "aria-label": side === "old" ? "A" : "B" },
+    ...marked.map(([kind, text]) => h(kind === "same" ? "span" : tag, { text })),
+  );
 }
 
 /** Both in one text. @param {Piece[]} pieces */

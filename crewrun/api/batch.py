@@ -137,7 +137,7 @@ def _prepared(inputs: Any, crew: Any, output: Any, keywords: Mapping[str, Any], 
         raise UsageError("executor: workers elsewhere load the crew themselves; name it, as in crew='crew.py:crew'")
     if rows is not None:
         settings = replace(settings, format=None, delimiter=None, encoding=None, sheet=None)  # the project's defaults
-        settings = replace(settings, output=settings.output or default_output(crew, settings))
+        settings = replace(settings, output=settings.output or default_output(crew, definition, settings))
     words = command()
     invocation = Invocation(
         inputs=os.fspath(inputs) if rows is None else rows.name,

@@ -69,7 +69,7 @@ def test_a_function_judges_each_output(place: Place) -> None:
     place.crewrun("score", RESULTS, "--by", "judge:length")
     rows = {row["id"]: row for row in map(json.loads, place.results.read_text().splitlines())}
     assert scores(place) == {row_id: {"score": len(row["output"])} for row_id, row in rows.items()}
-    assert re.match(r"length: mean \d+ \(90 % interval \d+ to \d+\) of 3 rows; p10 ", place.stdout)
+    assert re.match(r"length: mean \d+ \(90 % interval \d+ to \d+\) of 3 rows\n  p10 ", place.stdout)
     assert "3 ok, 0 failed; results: in.scores.jsonl\n" in place.stderr
     again = figures(place, RESULTS, "--by", "judge:length")
     assert "0 ok, 0 failed, 3 done before" in place.stderr

@@ -156,6 +156,15 @@ def test_a_run_without_an_output_lives_in_a_folder_named_after_the_crew(tmp_path
     assert counts(run_batch(topics(5), crew_of("offline", "My crew: news"), fresh=True)) == (5, 0, 0)
 
 
+def test_a_crew_file_is_named_by_itself_or_by_its_folder(tmp_path: Path) -> None:
+    """All of them are called crew.yaml."""
+    (tmp_path / "news").mkdir()
+    write_crew(tmp_path / "news")
+    assert run_batch(topics(1), "news/crew.yaml").output == tmp_path / "news-run" / "results.jsonl"
+    write_crew(tmp_path / "news", more="name: Daily news\n")
+    assert run_batch(topics(1), "news").output == tmp_path / "Daily-news-run" / "results.jsonl"
+
+
 def test_a_changed_crew_runs_its_rows_again() -> None:
     """An object is the same if it would do the same, whatever file or cell made it."""
     run_batch(topics(2), crew_of())
@@ -213,7 +222,7 @@ def test_a_function_makes_the_crew_of_a_row() -> None:
 
     assert counts(run_batch(topics(2), make)) == (2, 0, 0)
     assert counts(run_batch(topics(2), crew_of)) == (2, 0, 0)
-    assert sorted(path.name for path in Path().iterdir()) == ["crew_of-run", "make-run"]
+    assert sorted(path.name for path in Path().iterdir()) == ["make-run", "research-run"]
 
 
 def test_a_flow_is_run_per_row() -> None:

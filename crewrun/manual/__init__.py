@@ -23,7 +23,7 @@ TOPICS = (
     "resuming",
     "inspecting",
     "scores",
-    "report",
+    "reports",
     "overnight",
     "money",
     "machines",

@@ -22,7 +22,7 @@ _OTHER_WORDS = {
     "input inputs output outputs formats format",
     "rows": "row results result placeholder placeholders secrets redaction ids",
     "resuming": "resume restart continue repeat journal fresh replay state identity lock",
-    "report": "page html browser viewer dashboard",
+    "reports": "page html browser viewer dashboard",
     "inspecting": "watching progress summary log notify display comparing diff regression",
     "scores": "score expect expectations evaluation evaluate eval judge assert test tests quality",
     "overnight": "plan limits limit rpm tpm retries deadline outage outages cache time",

@@ -44,7 +44,7 @@ TURNS = st.lists(st.dictionaries(NAMES, VALUES, max_size=5), min_size=1, max_siz
 
 
 @pytest.mark.parametrize("wire", [OpenAIChat(), OpenAIResponses(), AnthropicMessages()], ids=lambda w: type(w).__name__)
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(request=REQUESTS, turns=TURNS)
 def test_a_request_is_answered_or_refused(wire: Wire, request: dict[str, Any], turns: list[Any]) -> None:
     """Never an error of the server: live, as a stream, and as a line of a job."""
@@ -86,7 +86,7 @@ def test_a_request_that_makes_no_sense_is_refused(wire: Wire, fields: dict[str, 
     assert calls.ledger.report()["totals"]["billed"] == 0
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(request=REQUESTS)
 def test_texts_to_embed_are_embedded_or_refused(request: dict[str, Any]) -> None:
     """Live and as a line."""
@@ -96,6 +96,7 @@ def test_texts_to_embed_are_embedded_or_refused(request: dict[str, Any]) -> None
     assert calls.line(None, body, "a", "job").status in (200, 400)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=30) | st.builds(lambda value: json.dumps(value).encode(), VALUES), max_size=5))
 def test_each_line_of_a_file_is_read_or_has_an_error(rows: list[bytes]) -> None:
     """None is dropped silently."""
@@ -105,7 +106,7 @@ def test_each_line_of_a_file_is_read_or_has_an_error(rows: list[bytes]) -> None:
     assert len(lines) + len(errors) == (count or 1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(request=REQUESTS)
 def test_fault_words_are_looked_for_in_any_request(request: dict[str, Any]) -> None:
     """Also in one that will be refused."""

@@ -2,6 +2,9 @@
 import { h, plain, s } from "./dom.js";
 import { count } from "./format.js";
 
+const CHART_WIDTH = 480;
+const CHART_HEIGHT = 96;
+
 /**
  * Bars of equal width, one per bucket.
  * @param {{edges: number[], counts: number[]}} data one more edge than counts
@@ -14,41 +17,39 @@ export function histogram(data, how) {
       class: "about",
       text: `${how.format(edges[0])} in all ${count(counts.reduce((sum, n) => sum + n, 0))}`,
     });
-  const width = 480;
-  const height = 96;
-  const most = Math.max(1, ...counts);
-  const step = width / Math.max(1, counts.length);
-  const bars = counts.map((n, i) => {
-    const size = n ? Math.max(1.5, (n / most) * (height - 4)) : 0;
-    const words = `${how.format(edges[i])} to ${how.format(edges[i + 1])}: ${count(n)}`;
-    const bar = s("rect", {
-      class: "bar",
-      x: i * step + 0.5,
-      y: height - size,
-      width: Math.max(1, step - 1),
-      height: size,
-    });
-    const area = s(
-      "rect",
-      { class: how.pick && n ? "bar-area can-pick" : "bar-area", x: i * step, y: 0, width: step, height },
-      s("title", { text: words }),
-    );
-    if (how.pick && n) area.addEventListener("click", () => how.pick(edges[i], edges[i + 1]));
-    return s("g", {}, bar, area);
-  });
   const drawing = s(
     "svg",
     {
       class: "chart",
-      viewBox: `0 0 ${width} ${height}`,
+      viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`,
       preserveAspectRatio: "none",
       role: "img",
       "aria-label": plain(`${how.label}: ${summary(data, how.format)}`),
     },
-    s("line", { class: "axis", x1: 0, x2: width, y1: height - 0.5, y2: height - 0.5 }),
-    ...bars,
+    s("line", { class: "axis", x1: 0, x2: CHART_WIDTH, y1: CHART_HEIGHT - 0.5, y2: CHART_HEIGHT - 0.5 }),
+    ...counts.map((_, at) => bucket(data, at, how)),
   );
   return h("div", { class: "histogram" }, drawing, ticks(edges, how.format));
+}
+
+/** One bar, with an area of the full height that shows its words and can be clicked. */
+function bucket({ edges, counts }, at, how) {
+  const step = CHART_WIDTH / counts.length;
+  const n = counts[at];
+  const height = n ? Math.max(1.5, (n / Math.max(...counts)) * (CHART_HEIGHT - 4)) : 0;
+  const bar = s("rect", {
+    class: "bar",
+    x: at * step + 0.5,
+    y: CHART_HEIGHT - height,
+    width: Math.max(1, step - 1),
+    height,
+  });
+  const kind = how.pick && n ? "bar-area can-pick" : "bar-area";
+  const words = `${how.format(edges[at])} to ${how.format(edges[at + 1])}: ${count(n)}`;
+  const place = { class: kind, x: at * step, y: 0, width: step, height: CHART_HEIGHT };
+  const area = s("rect", place, s("title", { text: words }));
+  if (how.pick && n) area.addEventListener("click", () => how.pick(edges[at], edges[at + 1]));
+  return s("g", {}, bar, area);
 }
 
 function ticks(edges, format) {

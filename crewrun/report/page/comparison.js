@@ -188,24 +188,6 @@ function example(one, act, rows) {
       await rows;
       act.open(one.row);
     });
-  const differences = (one.differences ?? []).map((difference) =>
-    h(
-      "div",
-      {},
-      h("dt", { text: difference.field === "" ? "output" : difference.field }),
-      h("dd", {}, differenceOf(difference)),
-    ),
-  );
-  const ends = differences.length
-    ? []
-    : ["a", "b"].map((side) =>
-        h(
-          "div",
-          {},
-          h("dt", { text: side.toUpperCase() }),
-          h("dd", { text: ending(one[side]).slice(0, 600), dir: "auto" }),
-        ),
-      );
   return h(
     "li",
     {},
@@ -215,11 +197,20 @@ function example(one, act, rows) {
       h("span", { class: `kind change-word change-${one.change}`, text: one.change }),
       open,
     ),
-    h("dl", { class: "fields" }, ...differences, ...ends),
+    h("dl", { class: "fields" }, ...differencesOf(one)),
     one.more_differences
       ? h("p", { class: "about", text: `${counted(one.more_differences, "more field")} differ` })
       : null,
   );
+}
+
+/** Where two outputs differ; how both ended, where one of them is an error. */
+function differencesOf(one) {
+  const entry = (name, ...children) => h("div", {}, h("dt", { text: name }), h("dd", { dir: "auto" }, ...children));
+  if (one.differences?.length) {
+    return one.differences.map((difference) => entry(difference.field || "output", differenceOf(difference)));
+  }
+  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: ending(one[side]).slice(0, 600) })));
 }
 
 const SIGNS = { "=": "same", "-": "old", "+": "new" };

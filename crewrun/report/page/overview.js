@@ -59,27 +59,10 @@ export function figures(head) {
   const rows = totals.rows ?? {};
   const all = (rows.ok ?? 0) + (rows.failed ?? 0) + (rows.unfinished ?? 0);
   const took = (head.sessions ?? []).reduce((sum, one) => sum + (one.duration_ms ?? 0), 0);
-  const parts = [
-    ["ok", rows.ok ?? 0, "part-ok"],
-    ["failed", rows.failed ?? 0, "part-failed"],
-    ["unfinished", rows.unfinished ?? 0, "part-unfinished"],
-  ];
   return h(
     "div",
     { class: "figures" },
-    h(
-      "div",
-      { class: "tile wide" },
-      tileBody(
-        "Rows",
-        count(all),
-        parts
-          .filter(([, n], at) => n || at === 0)
-          .map(([name, n]) => `${count(n)} ${name}`)
-          .join(" · "),
-      ),
-      stack(parts, "Rows"),
-    ),
+    rowsTile(rows, all),
     tile("Cost", money(totals.cost), costNote(totals)),
     tile("Tokens", short((totals.prompt_tokens ?? 0) + (totals.completion_tokens ?? 0)), tokenNote(totals)),
     tile(
@@ -95,6 +78,12 @@ export function figures(head) {
         )
       : null,
   );
+}
+
+function rowsTile(rows, all) {
+  const parts = ["ok", "failed", "unfinished"].map((name) => [name, rows[name] ?? 0, `part-${name}`]);
+  const words = parts.filter(([name, n]) => n || name === "ok").map(([name, n]) => `${count(n)} ${name}`);
+  return h("div", { class: "tile wide" }, tileBody("Rows", count(all), words.join(" · ")), stack(parts, "Rows"));
 }
 
 function tileBody(name, value, note) {

@@ -51,14 +51,6 @@ function laneRow(lane, data, steps) {
   lane.values.forEach(
     (n, i) => (path += `L${x(i).toFixed(1)} ${y(n ?? 0).toFixed(1)}L${x(i + 1).toFixed(1)} ${y(n ?? 0).toFixed(1)}`),
   );
-  const marks = (data.marks ?? []).map((mark) => {
-    const at = x((mark.at - data.from) / data.step_ms);
-    return s(
-      "line",
-      { class: `mark mark-${plain(mark.kind).replace(/\W/g, "-")}`, x1: at, x2: at, y1: 0, y2: LANE },
-      s("title", { text: mark.text }),
-    );
-  });
   const drawing = s(
     "svg",
     {
@@ -70,7 +62,7 @@ function laneRow(lane, data, steps) {
     },
     s("path", { class: "area", d: `${path}L${WIDTH} ${LANE}Z` }),
     s("line", { class: "axis", x1: 0, x2: WIDTH, y1: LANE - 0.5, y2: LANE - 0.5 }),
-    ...marks,
+    ...(data.marks ?? []).map((mark) => markLine(mark, x((mark.at - data.from) / data.step_ms))),
   );
   return h(
     "div",
@@ -83,6 +75,11 @@ function laneRow(lane, data, steps) {
     ),
     drawing,
   );
+}
+
+function markLine(mark, x) {
+  const kind = `mark mark-${plain(mark.kind).replace(/\W/g, "-")}`;
+  return s("line", { class: kind, x1: x, x2: x, y1: 0, y2: LANE }, s("title", { text: mark.text }));
 }
 
 function axis(data, steps) {

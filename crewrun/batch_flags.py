@@ -11,6 +11,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
+from crewrun.messages import Tier
 
 InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
 ResultsFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
@@ -365,6 +366,26 @@ class BatchFlags:
             concerns_calls=True,
         ),
     ] = None
+    tier: Annotated[
+        Tier,
+        Flag(
+            Panel.MONEY,
+            Kind.CHOICE,
+            "The service tier of calls; flex is slower, sometimes full, and at half the price with most providers.",
+            in_file="The service tier of calls whose agent and llm name none.",
+            concerns_calls=True,
+        ),
+    ] = "standard"
+    tier_patience: Annotated[
+        str | float,
+        Flag(
+            Panel.MONEY,
+            Kind.DURATION,
+            "How long a call waits for room at flex before it goes at the standard tier.",
+            metavar="TIME",
+            concerns_calls=True,
+        ),
+    ] = "10m"
     canary: Annotated[
         int | None,
         Flag(

@@ -43,6 +43,7 @@
             ├── CallTimedOut  408, or no reply within --call-timeout          category timeout
             ├── NetworkError  refused, reset, name not found                  category network
             ├── ServerError   409, 424, 425, 498, 499, 5xx, not a completion  category server
+            ├── NoCapacity    the flex tier has no room for the call now         category server
             └── GenerationFailed  the model wrote what its server cannot read   category output_invalid
 
     ForEachError              an ExceptionGroup: some inputs of a for-each failed
@@ -317,7 +318,8 @@ class CallError(CrewrunError):
     to wait. `usage` is what the provider billed for an answer that could not be used. `limits` are the provider's rate
     limits according to the reply's headers. `is_coded` says that a structured error code names the cause, not just the
     message or the status; `param` is the request parameter that the provider blames, and `is_unsupported` says that the
-    provider does not support something at all. `raw` is what the model wrote, None if it wrote nothing or that is not
+    provider does not support something at all. `is_for_capacity` says that the provider has no room for the call now,
+    whatever the account's limits. `raw` is what the model wrote, None if it wrote nothing or that is not
     known.
 
     The gateway sets `attempts`, how often the call was sent; `billed`, the usage and cost of all attempts; and
@@ -337,6 +339,7 @@ class CallError(CrewrunError):
         self.raw: str | None = None
         self.param: str | None = None
         self.is_unsupported = False
+        self.is_for_capacity = False
 
     def redact(self) -> Self:
         """Black out secrets that were not known when the error was made, as in a transport that is not ours."""
@@ -465,6 +468,12 @@ class NetworkError(TransientError):
 
 class ServerError(TransientError):
     """The provider failed, or what came back was not a completion."""
+
+    category = Category.SERVER
+
+
+class NoCapacity(TransientError):
+    """The tier that the call asked for has no room for it now. Nothing was billed, and no limit was exceeded."""
 
     category = Category.SERVER
 

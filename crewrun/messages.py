@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 TransportName = Literal["direct", "litellm", "offline", "custom", "embeddings"]
+# The service tiers that a run, an agent or an LLM can ask for.
+Tier = Literal["standard", "flex"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,9 @@ class Endpoint:
 
     `custom` is the user's object that the custom transport calls, and `context_tokens` the longest prompt that it
     declares.
+
+    `tier` is the cheaper tier that requests ask for, `flex`; empty for any other. `standard` is then the same endpoint
+    at the standard tier, whose own `tier` is `standard`, for calls that do not get what they asked for.
     """
 
     transport_name: TransportName
@@ -163,6 +168,8 @@ class Endpoint:
     drops_params: bool = False
     context_tokens: int | None = None
     custom: object = field(default=None, repr=False)
+    tier: str = ""
+    standard: "Endpoint | None" = field(default=None, repr=False)
 
     @property
     def fields(self) -> Mapping[str, Any]:

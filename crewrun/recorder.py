@@ -12,13 +12,19 @@ from crewrun.messages import ChatRequest, Completion, Usage
 
 
 class Spent(NamedTuple):
-    """What one call used, with all its attempts: tokens, US dollars (None: price unknown), seconds."""
+    """What one call used, with all its attempts: tokens, US dollars (None: price unknown), seconds.
+
+    `tier` is the service tier of its answer, empty for the standard one; it is `standard` only if the call had asked
+    for a cheaper one. `saved_usd` is what it would have cost more at the standard tier.
+    """
 
     model: str
     usage: Usage
     cost_usd: float | None
     attempts: int
     duration_s: float = 0.0
+    tier: str = ""
+    saved_usd: float = 0.0
 
 
 class Recorder(Protocol):

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from crewrun.errors import Category, RunStopped
 from crewrun.messages import Usage
+from crewrun.tier_use import TierUse, tiers_json
 
 SCHEMA = "crewrun.result/1"
 
@@ -153,6 +154,7 @@ class Replayed:
     attempts: int
     usage: Usage
     cost_usd: float | None
+    tiers: Mapping[str, TierUse] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"attempts": self.attempts, "usage": usage_json(self.usage, self.calls), "cost_usd": usd(self.cost_usd)}
@@ -165,7 +167,8 @@ class Outcome:
     Attempts, calls, usage and cost are the row's totals over all sessions of the run; `replayed` is the part that was
     paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
     `tool_failures` are those of the attempt that led to this outcome. `expectations` say by name whether the output met
-    each: true, or why not; empty for a failed row and without any.
+    each: true, or why not; empty for a failed row and without any. `tiers` is what each service tier served, empty if
+    that was the standard one alone and no other had been asked for.
     """
 
     row: Row
@@ -184,7 +187,8 @@ class Outcome:
     replayed: Replayed | None = None
     tool_failures: Sequence[FailedTool] = ()
     expectations: Mapping[str, bool | str] = field(default_factory=dict)
-    stopped: RunStopped | None = None  # stays last: what a worker sends does not have it
+    tiers: Mapping[str, TierUse] = field(default_factory=dict)
+    stopped: RunStopped | None = None  # the last one: an outcome travels without it, by the order of the others
 
     def to_json(self) -> dict[str, Any]:
         record = {
@@ -210,6 +214,8 @@ class Outcome:
             record["tool_failures"] = [failed.to_json() for failed in self.tool_failures]
         if self.expectations:
             record["expectations"] = dict(self.expectations)
+        if self.tiers:
+            record["tiers"] = tiers_json(self.tiers)
         return record
 
     def to_line(self) -> bytes:

@@ -4,9 +4,14 @@ Counters form a chain (task → kickoff → row), and what is added to one is ad
 token counts of one reply, `crewrun.crew.output.UsageMetrics` the form that users of the Python API see.
 """
 
+from collections.abc import Mapping
+
 from crewrun.messages import Completion, Usage
 from crewrun.recorder import Spent
 from crewrun.row import Replayed
+from crewrun.tier_use import STANDARD, TierUse, add_use, completed
+
+_NO_TIERS: Mapping[str, TierUse] = {}
 
 
 class UsageCounter:
@@ -21,6 +26,7 @@ class UsageCounter:
         "_owed_usd",
         "_parent",
         "_replayed",
+        "_tiers",
         "_unpriced",
         "attempts",
         "cache_write_prompt_tokens",
@@ -44,6 +50,7 @@ class UsageCounter:
         self._unpriced = False
         self._finish_reasons: dict[str, None] = {}
         self._replayed: list[Spent] = []
+        self._tiers: dict[str, TierUse] = {}  # only a row's is counted
 
     @property
     def tokens(self) -> Usage:
@@ -81,7 +88,16 @@ class UsageCounter:
         costs = [spent.cost_usd for spent in calls if spent.cost_usd is not None]
         usage = sum((spent.usage for spent in calls), Usage())
         attempts = sum(spent.attempts for spent in calls)
-        return Replayed(len(calls), attempts, usage, sum(costs) if len(costs) == len(calls) else None)
+        tiers: dict[str, TierUse] = {}
+        for spent in calls:
+            if spent.tier:
+                add_use(tiers, spent.tier, _use_of(spent))
+        return Replayed(len(calls), attempts, usage, sum(costs) if len(costs) == len(calls) else None, tiers)
+
+    @property
+    def tiers(self) -> Mapping[str, TierUse]:
+        """What each service tier served, empty if no call was served at, or asked for, any but the standard one."""
+        return completed(self._tiers, self.calls, self.cost_usd) if self._tiers else _NO_TIERS
 
     @property
     def of_row(self) -> "UsageCounter":
@@ -119,6 +135,10 @@ class UsageCounter:
         """An attempt's bill is not known; it is at most `most_usd`, None where its price is not known either."""
         self.of_row._owed_usd += most_usd or 0.0
 
+    def add_tier(self, spent: Spent, *, is_answered: bool) -> None:
+        """A call has ended that was served at a cheaper tier than the standard one, or had asked for it."""
+        add_use(self.of_row._tiers, spent.tier, _use_of(spent, is_answered=is_answered))
+
     def add_answer(self, completion: Completion) -> None:
         """A call was answered."""
         counter: UsageCounter | None = self
@@ -133,6 +153,8 @@ class UsageCounter:
         """A call of an earlier session was answered from the journal: it counts as it did then, and as replayed."""
         self.add_bill(spent.model, spent.usage, spent.cost_usd)
         self.add_answer(completion)
+        if spent.tier:
+            self.add_tier(spent, is_answered=True)
         counter: UsageCounter | None = self
         while counter is not None:
             counter.attempts += spent.attempts
@@ -145,3 +167,8 @@ class UsageCounter:
         while counter is not None:
             counter._unpriced = True
             counter = counter._parent
+
+
+def _use_of(spent: Spent, *, is_answered: bool = True) -> TierUse:
+    is_moved = is_answered and spent.tier == STANDARD
+    return TierUse(int(is_answered), spent.cost_usd, spent.saved_usd, int(is_moved))

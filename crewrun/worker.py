@@ -145,6 +145,7 @@ class Worker:
             stopped=stopped,
             tool_failures=row_context.tool_failures,
             expectations=expectations,
+            tiers=row_context.usage.tiers,
         )
 
     def problem(self, row: Row) -> str | None:

@@ -51,8 +51,8 @@ def run_batch(
         inputs: a table's path, as the command takes it, or rows: a list or another iterable of dicts, a DataFrame of
             pandas or polars, a table of Arrow, a `datasets.Dataset`. An iterator, such as a generator, is read once.
         crew: a crew, a flow, a function or class that makes one, or what `--crew` takes.
-        output: the results file. Without one, a file has its results beside it, and other rows have theirs in a folder
-            named after the crew.
+        output: the results file. Without one, a file has its results in the same folder, and other rows have theirs in
+            a folder named after the crew.
         check: raise BatchFailed unless every row has succeeded, which is else said by `exit_code` and `stopped`.
         settings: the flags of `crewrun batch`, with `_` for `-`.
 

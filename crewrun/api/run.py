@@ -51,7 +51,7 @@ class Run(Displayed):
         """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
         after a crew, or results without a run folder.
 
-        Raises UsageError when there is none, and JournalDamaged.
+        Raises UsageError when there is no such run, and JournalDamaged.
         """
         from crewrun.batch.stored_summary import summary_of, summary_of_results
 

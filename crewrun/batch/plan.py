@@ -20,7 +20,15 @@ from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.offline_repeat import check_offline
 from crewrun.batch.preflight import check_priced, input_notes, make_gateway, moved_files, unused_names
 from crewrun.batch.repeat import Repeat, RepeatCounter
-from crewrun.batch.row_estimate import Range, RowEstimator, for_each_bound, scaled_sum, sum_of
+from crewrun.batch.row_estimate import (
+    Range,
+    RowEstimator,
+    TierEstimate,
+    for_each_bound,
+    scaled_sum,
+    sum_by_tier,
+    sum_of,
+)
 from crewrun.batch.run_identity import Identity, identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import input_name
@@ -36,6 +44,7 @@ from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.target import Target
+from crewrun.tier_use import STANDARD
 from crewrun.worker import Worker, check_models, model_hints
 
 SCHEMA = "crewrun.plan/1"
@@ -61,6 +70,7 @@ class Plan:
     prompt_tokens: Range | None = None
     completion_tokens: Range | None = None
     cost_usd: Range | None = None
+    tiers: Mapping[str, TierEstimate] = field(default_factory=dict)
     duration_s: Range | None = None
     answers_known: int = 0
     repeat: Repeat | None = None
@@ -86,6 +96,7 @@ class Plan:
             "prompt_tokens": _json(self.prompt_tokens, 0),
             "completion_tokens": _json(self.completion_tokens, 0),
             "cost_usd": _json(self.cost_usd, 6),
+            **({"tiers": {tier: _tier_json(part) for tier, part in self.tiers.items()}} if self.tiers else {}),
             "duration_s": _json(self.duration_s, 1),
             "answers_known": self.answers_known,
             "repeat": self.repeat.to_json() if self.repeat is not None else None,
@@ -264,12 +275,26 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
         plan.cost_usd = scaled_sum(costs, each)
     else:
         plan.notes.append(_price_note(estimator.unpriced))
+    tiers = sum_by_tier(estimate.tiers for estimate in estimates)
+    if tiers.keys() - {STANDARD}:
+        plan.tiers = {tier: _scaled(part, each) for tier, part in tiers.items()}
     at_once = min(settings.rows_at_once, plan.rows)
     work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
     row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))
     plan.duration_s = for_each_bound(max, work_s, row_s, _limited(plan, settings))
     if estimator.uses_tools:
         plan.notes.append("agents with tools make as many calls as they like: the ranges say 1 to 8 for each task")
+
+
+def _scaled(part: TierEstimate, times: float) -> TierEstimate:
+    calls, *costs = (None if amount is None else scaled_sum([amount], times) for amount in part)
+    assert calls is not None  # noqa: S101  (only prices may be unknown)
+    return TierEstimate(calls, *costs)
+
+
+def _tier_json(part: TierEstimate) -> dict[str, Any]:
+    costs = {"cost_usd": _json(part.cost_usd, 6), "standard_usd": _json(part.standard_usd, 6)}
+    return {"calls": _json(part.calls, 0), **costs}
 
 
 def _price_note(models: Iterable[str]) -> str:

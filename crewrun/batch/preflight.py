@@ -1,6 +1,8 @@
 """Checks before a batch begins: they raise UsageError for what would otherwise go wrong in the middle of a run."""
 
+import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from crewrun.aio.open_files import raise_file_limit
 from crewrun.batch.settings import BatchSettings
@@ -9,6 +11,7 @@ from crewrun.batch.source import Source, TableSource
 from crewrun.crew.kickoff import TRIGGER_PAYLOAD
 from crewrun.errors import UsageError, suggest
 from crewrun.limits.budget import Budget
+from crewrun.limits.capacity import Patience
 from crewrun.limits.high_water import HighWaterMark
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.retry import RetryPolicy
@@ -32,6 +35,7 @@ _OF_DEPLOYMENTS = frozenset({"azure", "azure_ai", "bedrock", "sagemaker", "datab
 
 def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: AnswerCache | None = None) -> Gateway:
     """The gateway of a run. Raises UsageError for prices that cannot be parsed."""
+    deadline_s = settings.deadline_s(datetime.now().astimezone())
     options = GatewayOptions(
         retry=RetryPolicy(retries=settings.retries),
         call_timeout_s=settings.call_timeout,
@@ -40,6 +44,8 @@ def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: Answer
         replay_only=settings.replay,
         prices=settings.prices,
         row_budget_usd=settings.row_budget_usd,
+        tier=settings.tier,
+        patience=Patience(settings.tier_patience_s, None if deadline_s is None else time.time() + deadline_s),
     )
     return Gateway(options, limiters=limiters, cache=cache)
 

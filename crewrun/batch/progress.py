@@ -15,6 +15,7 @@ from crewrun.limits.budget import Budget
 from crewrun.limits.waits import Wait
 from crewrun.messages import Usage
 from crewrun.row import Outcome, Replayed
+from crewrun.tier_use import TierUse, add_use
 
 # Row times are counted in buckets 2 % wide, so the percentiles of a million rows do not need a list of their times.
 _BUCKET = math.log(1.02)
@@ -39,8 +40,9 @@ class Progress:
     `elsewhere` rows belong to other shards. Attempts, calls, tokens and cost are this session's; earlier sessions paid
     for `replayed_calls`. `waits` is what calls are waiting for now, `budget` what the run may cost. `total` is how many
     rows the input has, None as long as that is not known. `finish_reasons` are those of
-    replies that crewrun does not know. `unread` rows had not begun when the run stopped, None when their number is
-    unknown. `stopping` says how it stops, once it does.
+    replies that crewrun does not know, and `tiers` what each service tier served, for `tier_use.completed`. `unread`
+    rows had not begun when the run stopped, None when their number is unknown. `stopping` says how it stops, once it
+    does.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -67,6 +69,7 @@ class Progress:
     cache_write_prompt_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: bool = False
+    tiers: dict[str, TierUse] = field(default_factory=dict)
     waits: list[Wait] = field(default_factory=list)
     budget: Budget | None = None
     total: RowCount | None = None
@@ -187,6 +190,8 @@ class Progress:
             self.cost_usd += outcome.cost_usd
         for model in outcome.models:
             self.models[model] = None
+        for tier, use in outcome.tiers.items():
+            add_use(self.tiers, tier, use)
         if outcome.tool_failures:
             self.tool_failures.add(outcome.row, outcome.tool_failures)
         if outcome.replayed is not None:
@@ -204,3 +209,5 @@ class Progress:
         self.estimated_calls -= replayed.usage.estimated_calls
         self.cache_write_prompt_tokens -= replayed.usage.cache_write_prompt_tokens
         self.cost_usd -= replayed.cost_usd or 0.0
+        for tier, use in replayed.tiers.items():
+            add_use(self.tiers, tier, use, -1)

@@ -1,6 +1,6 @@
 """Estimates what a row takes: calls, tokens, cost and time, each as a mean with a low and a high end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add, mul
 from typing import NamedTuple
 
@@ -10,8 +10,10 @@ from crewrun.errors import UsageError
 from crewrun.inspect.run_so_far import RunSoFar, usual
 from crewrun.limits.estimates import fewest_tokens, most_tokens
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.prices.price import requested_tier
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
+from crewrun.tier_use import STANDARD
 
 
 class Range(NamedTuple):
@@ -31,14 +33,40 @@ _TOOL_CALLS = Range(3, 1, 8)
 _OFFLINE_S = Range(0.01, 0.0, 0.05)
 
 
+class TierEstimate(NamedTuple):
+    """What one service tier serves: its calls, what they cost, and what they would cost at the standard tier."""
+
+    calls: Range
+    cost_usd: Range | None
+    standard_usd: Range | None
+
+    def plus(self, other: "TierEstimate") -> "TierEstimate":
+        """The sum."""
+        return TierEstimate(
+            for_each_bound(add, self.calls, other.calls),
+            sum_of(self.cost_usd, other.cost_usd),
+            sum_of(self.standard_usd, other.standard_usd),
+        )
+
+
+def sum_by_tier(several: Iterable[Mapping[str, TierEstimate]]) -> dict[str, TierEstimate]:
+    """The sum of estimates by tier."""
+    total: dict[str, TierEstimate] = {}
+    for estimates in several:
+        for tier, estimate in estimates.items():
+            total[tier] = total[tier].plus(estimate) if tier in total else estimate
+    return total
+
+
 class RowEstimate(NamedTuple):
-    """What one row takes."""
+    """What one row takes, `tiers` the calls and money of it by service tier."""
 
     calls: Range
     prompt_tokens: Range
     completion_tokens: Range
     cost_usd: Range | None
     duration_s: Range
+    tiers: Mapping[str, TierEstimate]
 
     def plus(self, other: "RowEstimate") -> "RowEstimate":
         """The sum, as of two tasks one after the other."""
@@ -48,6 +76,7 @@ class RowEstimate(NamedTuple):
             for_each_bound(add, self.completion_tokens, other.completion_tokens),
             sum_of(self.cost_usd, other.cost_usd),
             for_each_bound(add, self.duration_s, other.duration_s),
+            sum_by_tier((self.tiers, other.tiers)),
         )
 
 
@@ -88,14 +117,24 @@ class RowEstimator:
         calls = _TOOL_CALLS if tools else Range(1, 1, 1)
         prompt_of_each = for_each_bound(add, Range(fixed, fixed, fixed), context)
         prompts, completions = for_each_bound(mul, calls, prompt_of_each), for_each_bound(mul, calls, answer)
+        costs = self._costs(endpoint, calls, prompt_of_each, answer)
+        time_s = self._time(endpoint, assignment.name, calls, answer)
+        tiers = {requested_tier(endpoint.fields) or STANDARD: costs}
+        return RowEstimate(calls, prompts, completions, costs.cost_usd, time_s, tiers)
+
+    def _costs(self, endpoint: Endpoint, calls: Range, prompt: Range, answer: Range) -> TierEstimate:
+        """What `calls` cost, each with a `prompt` and an `answer` of so many tokens."""
         price = self._gateway.price(endpoint)
-        cost = None
         if price is None:
             self.unpriced[endpoint.model] = None
-        else:
-            usages = (Usage(round(p), 0, round(c)) for p, c in zip(prompt_of_each, answer, strict=True))
-            cost = for_each_bound(mul, calls, Range(*map(price.cost, usages)))
-        return RowEstimate(calls, prompts, completions, cost, self._time(endpoint, assignment.name, calls, answer))
+            return TierEstimate(calls, None, None)
+        usages = [Usage(round(p), 0, round(c)) for p, c in zip(prompt, answer, strict=True)]
+        at_standard = [price.cost(usage, tier=STANDARD) for usage in usages]
+        return TierEstimate(
+            calls,
+            for_each_bound(mul, calls, Range(*map(price.cost, usages))),
+            for_each_bound(mul, calls, Range(*at_standard)),
+        )
 
     def _answer(self, endpoint: Endpoint, task: str) -> Range:
         answers = self._past.answers.get((endpoint.name, task))

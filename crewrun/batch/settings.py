@@ -45,7 +45,7 @@ class BatchSettings(BatchFlags):
     def check(self) -> None:
         """Raise UsageError for invalid settings and for combinations that make no sense."""
         self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
-        self.worker_options, self.input_options  # noqa: B018  (these too)
+        self.worker_options, self.input_options, self.tier_patience_s  # noqa: B018  (these too)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.fresh and self.replay:
@@ -101,6 +101,11 @@ class BatchSettings(BatchFlags):
     def outage_patience_s(self) -> float:
         """How long to wait for a provider that does not answer."""
         return seconds("--outage-patience", "5m" if self.outage_patience is None else self.outage_patience)
+
+    @property
+    def tier_patience_s(self) -> float:
+        """How long a call waits for room at its tier."""
+        return seconds("--tier-patience", self.tier_patience)
 
     @property
     def limiter(self) -> LimiterOptions:

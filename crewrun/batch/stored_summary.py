@@ -15,6 +15,23 @@ from crewrun.inspect.view import View
 from crewrun.runs.folder import RunFolder
 from crewrun.unfinished import replacement
 
+# Those of a summary, as `batch.summary.summarise` has them.
+_KEYS = (
+    *("schema", "exit_code", "stopped", "rows", "unread", "shard", "failures", "tool_failures", "expectations"),
+    *(
+        "usage",
+        "replayed_calls",
+        "attempts",
+        "truncated",
+        "finish_reasons",
+        "cost_usd",
+        "may_be_owed_usd",
+        "unknown_bills",
+    ),
+    *("in_all", "forecast", "models", "duration_s", "rows_per_s", "row_time_s", "output", "not_counted", "not_taken"),
+)
+_NO_OTHERS = {"abandoned": 0, "unwritten": 0, "kept": 0, "kept_failed": 0, "pending": 0}
+
 
 def store_summary(folder: RunFolder, summary: Mapping[str, Any]) -> None:
     """Write the file, all or nothing; a disk that is full loses only this."""
@@ -40,23 +57,6 @@ def summary_of_results(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for record in records:
         ended[record["status"]] += 1
     return _summary(rows={**ended, **_NO_OTHERS}, exit_code=3 if ended["failed"] else 0)
-
-
-_KEYS = (
-    *("schema", "exit_code", "stopped", "rows", "unread", "shard", "failures", "tool_failures", "expectations"),
-    *(
-        "usage",
-        "replayed_calls",
-        "attempts",
-        "truncated",
-        "finish_reasons",
-        "cost_usd",
-        "may_be_owed_usd",
-        "unknown_bills",
-    ),
-    *("in_all", "forecast", "models", "duration_s", "rows_per_s", "row_time_s", "output", "not_counted", "not_taken"),
-)
-_NO_OTHERS = {"abandoned": 0, "unwritten": 0, "kept": 0, "kept_failed": 0, "pending": 0}
 
 
 def _from_journal(status: Status) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from crewrun.inspect.view import spent_json
 from crewrun.limits.unknown_bills import Owed
 from crewrun.redaction.redactor import redact_line
 from crewrun.row import usage_json
+from crewrun.tier_use import completed, tiers_json
 from crewrun.unfinished import replacement
 
 SCHEMA = "crewrun.summary/1"
@@ -76,6 +77,8 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
     """
     why = end.stop.why if end.stop else end.error
     owed = end.owed
+    cost_usd = None if progress.unpriced else progress.cost_usd
+    tiers = completed(progress.tiers, progress.calls, cost_usd)
     return {
         "schema": SCHEMA,
         "exit_code": end.exit_code,
@@ -91,7 +94,8 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "finish_reasons": list(progress.finish_reasons),
-        "cost_usd": None if progress.unpriced else round(progress.cost_usd, 6),
+        "cost_usd": None if cost_usd is None else round(cost_usd, 6),
+        **({"tiers": tiers_json(tiers)} if tiers else {}),
         "may_be_owed_usd": None if owed.unpriced else round(owed.usd, 6),
         "unknown_bills": owed.calls,
         "in_all": None if end.totals is None else spent_json(end.totals),

@@ -88,7 +88,7 @@ def _ending_lines(example: Example) -> Iterator[SpanLine]:
 def _difference_lines(example: Example) -> Iterator[SpanLine]:
     for difference in example.differences:
         name = [Span(f"{difference.field}: ", "cyan")] if difference.field != "output" else []
-        first, *others = _broken(_spans(difference))
+        first, *others = _in_lines(_spans(difference))
         yield SpanLine([*name, *first], 4)
         yield from (SpanLine(spans, 4) for spans in others)
     if example.more:
@@ -120,7 +120,7 @@ def _words(difference: Difference) -> list[Span]:
     return spans
 
 
-def _broken(spans: Sequence[Span]) -> list[list[Span]]:
+def _in_lines(spans: Sequence[Span]) -> list[list[Span]]:
     """The spans in lines, where their texts have line breaks."""
     lines: list[list[Span]] = [[]]
     for span in spans:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crewrun.batch.plan import Plan
-    from crewrun.batch.row_estimate import Range
+    from crewrun.batch.row_estimate import Range, TierEstimate
     from crewrun.batch.settings import BatchSettings
     from crewrun.definitions.definition import Definition
 
@@ -52,6 +52,7 @@ def lines(plan: "Plan") -> list[str]:
         tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
         report.append(f"tokens: {tokens}")
         report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
+        report += [_tier(tier, part) for tier, part in plan.tiers.items()]
         report.append(f"time: {_range(plan.duration_s, duration)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
         report.append(f"the length of answers is {last}; --canary 100 measures it")
@@ -65,6 +66,16 @@ def _model(model: dict[str, Any]) -> str:
     by = f" ({model['name_from']})" if "name_from" in model else ""
     at = at_in_words(model.get("address"), model.get("address_from"))
     return f"model {model['name']}{by}{at}{'' if model['price_known'] else ': price not known'}"
+
+
+def _tier(tier: str, part: "TierEstimate") -> str:
+    from crewrun.cli.wording import money
+
+    calls = f"  at {tier}: {_range(part.calls, _whole)} calls"
+    if part.cost_usd is None or part.standard_usd is None:
+        return f"{calls}, cost unknown"
+    saved = f", at standard {_range(part.standard_usd, money)}" if part.standard_usd != part.cost_usd else ""
+    return f"{calls}, {_range(part.cost_usd, money)}{saved}"
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

@@ -10,7 +10,7 @@ from crewrun.batch.failures import cause_of
 from crewrun.batch.stop import StopKind
 from crewrun.batch.summary import Report
 from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
-from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tokens
+from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tiers, tokens
 from crewrun.errors import Category
 from crewrun.inspect.view import nearby
 from crewrun.terminal import is_terminal, say_all
@@ -181,6 +181,8 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     if cut_off := summary["truncated"]:
         notes.append(f"warning: {count(cut_off, 'answer')} cut off at max_tokens (their tasks say truncated)")
+    if by_tier := tiers(summary):
+        notes.append(f"by tier: {by_tier}")
     if words := ", ".join(map(repr, summary["finish_reasons"])):
         notes.append(f"warning: answers ended with finish_reason {words}, which is not known (their tasks say so)")
     if summary["models"] == ["offline"]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from crewrun import messages
 from crewrun.batch_flags import InputFormat, batch_flags
 from crewrun.flag_fields import FlagField, Kind, Panel
 
@@ -133,6 +134,8 @@ Model = Annotated[str | None, option("model")]
 BaseUrl = Annotated[str | None, option("base_url")]
 Retries = Annotated[int | None, option("retries")]
 CallTimeout = Annotated[float | None, option("call_timeout")]
+Tier = Annotated[messages.Tier | None, option("tier")]
+TierPatience = Annotated[str | None, option("tier_patience")]
 MissingToolKeys = Annotated[Literal["fail", "warn"] | None, option("missing_tool_keys")]
 Format = Annotated[InputFormat | None, option("format")]
 Delimiter = Annotated[str | None, option("delimiter")]

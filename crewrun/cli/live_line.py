@@ -235,6 +235,8 @@ def _cause(wait: Wait) -> str:
             return f"max_rpm {wait.limit} of the crew"
         case WaitKind.RETRY:
             return f"retry after {_one_line(wait.cause)}"
+        case WaitKind.CAPACITY:
+            return f"no capacity for {count(wait.calls, 'call')} of {model} at flex"
     spent, limit = money(wait.spent_usd or 0.0), money(wait.limit_usd or 0.0)
     return f"budget: {spent} of {limit} spent, the rest is reserved for calls in flight"
 

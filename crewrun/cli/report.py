@@ -82,7 +82,7 @@ class _Page(NamedTuple):
 
     @classmethod
     def at(cls, output: str | None, run: str, view: "View | None", stdout_fd: int) -> "_Page":
-        """Where -o says, by default beside the results. Raises UsageError."""
+        """Where -o says, by default in the folder of the results. Raises UsageError."""
         from crewrun.batch.descriptors import copy_of
         from crewrun.batch.page_path import check_page_path, default_path
 

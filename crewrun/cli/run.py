@@ -1,7 +1,7 @@
 """`crewrun run`: one kickoff, whose answer goes to standard output."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,6 +44,8 @@ def run(
     base_url: flags.BaseUrl = None,
     retries: flags.Retries = None,
     call_timeout: flags.CallTimeout = None,
+    tier: flags.Tier = None,
+    tier_patience: flags.TierPatience = None,
     missing_tool_keys: flags.MissingToolKeys = None,
     as_json: bool = typer.Option(False, "--json", help="Print the whole result row instead of the answer."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
@@ -60,9 +62,9 @@ def run(
     named, more = _split(words)
     values = read_inputs([*more, *(pairs or ())], inputs)
     definition = load_crew(named or crew, "-", engine=engine)
-    options = _options(
-        definition.target, **defaulted(model=model, base_url=base_url, retries=retries, call_timeout=call_timeout)
-    )
+    settings = defaulted(model=model, base_url=base_url, retries=retries, call_timeout=call_timeout)
+    settings |= defaulted(tier=tier, tier_patience=tier_patience)
+    options = _options(definition.target, settings)
     own_files = _own_files(definition, inputs, pairs or ())
     checks_tools = (missing_tool_keys or definition.batch.get("missing_tool_keys")) != "warn"
     outcome = run_loop(_kickoff, definition, options, values, quiet, checks_tools, own_files)
@@ -70,19 +72,24 @@ def run(
     raise typer.Exit(0 if outcome.error is None else 3)
 
 
-def _options(
-    target: "Target", model: str | None, base_url: str | None, retries: int | None, call_timeout: float | None
-) -> "GatewayOptions":
+def _options(target: "Target", settings: Mapping[str, Any]) -> "GatewayOptions":
     """How models are called. Raises UsageError for flags that have no effect on the target."""
+    from crewrun.batch.amounts import seconds
     from crewrun.batch.unsupported import check_flags_supported
+    from crewrun.limits.capacity import Patience
     from crewrun.limits.retry import RetryPolicy
     from crewrun.llm.options import GatewayOptions
 
-    check_flags_supported(
-        target, {"--model": model, "--base-url": base_url, "--retries": retries, "--call-timeout": call_timeout}
+    check_flags_supported(target, {f"--{name.replace('_', '-')}": value for name, value in settings.items()})
+    retries, patience = settings["retries"], settings["tier_patience"]
+    return GatewayOptions(
+        RetryPolicy() if retries is None else RetryPolicy(retries=retries),
+        settings["call_timeout"],
+        settings["model"],
+        settings["base_url"],
+        tier=settings["tier"] or "standard",
+        patience=Patience() if patience is None else Patience(seconds("--tier-patience", patience)),
     )
-    retry = RetryPolicy() if retries is None else RetryPolicy(retries=retries)
-    return GatewayOptions(retry, call_timeout, model, base_url)
 
 
 def _own_files(definition: "Definition", inputs: str | None, pairs: Sequence[str]) -> "OwnFiles":
@@ -160,7 +167,7 @@ async def _kickoff(
 
 def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
     """Print what each task and all of them took; `owed` is what attempts with an unknown bill may cost."""
-    from crewrun.cli.wording import may_be_owed, money
+    from crewrun.cli.wording import may_be_owed, money, tiers
     from crewrun.terminal import say
 
     for task in outcome.tasks:
@@ -172,4 +179,5 @@ def _say_usage(outcome: "Outcome", owed: "Owed") -> None:
     for name, reason in outcome.expectations.items():
         say(f"expected {name!r}: {'met' if reason is True else f'missed: {reason}'}")
     cost = money(outcome.cost_usd) + may_be_owed({"may_be_owed_usd": None if owed.unpriced else owed.usd})
-    say(f"{outcome.duration_s:.1f} s · {outcome.usage.total_tokens:,} tokens · {cost}")
+    parts = [f"{outcome.duration_s:.1f} s", f"{outcome.usage.total_tokens:,} tokens", cost, tiers(outcome.to_json())]
+    say(" · ".join(filter(None, parts)))

@@ -85,7 +85,7 @@ def score(
 
 
 def _judge(run: str, by: str | None, field: str | None) -> "Judge":
-    """The judge, whose modules are looked for here and beside the results."""
+    """The judge, whose modules are looked for here and in the folder of the results."""
     from crewrun.cli.setup import load_env
     from crewrun.score.judges import judge_by
 

@@ -160,7 +160,8 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
     usage, attempts = call["usage"], call["attempts"]
     tokens = f"{usage['prompt_tokens']:,} tokens in, {usage['completion_tokens']:,} out, {money(call['cost_usd'])}"
     tries = f", {attempts} attempts" if attempts > 1 else ""
-    report = [f"call {call['model']} · task {call['task']} · {when}{tries} · {tokens}"]
+    tier = f" at {call['tier']}" if call.get("tier") else ""
+    report = [f"call {call['model']}{tier} · task {call['task']} · {when}{tries} · {tokens}"]
     report += ["  (prompt not kept)"] if call["prompt"] is None else []
     for message in call["prompt"] or ():
         report += [f"  [{message['role']}]", *_indented(message["content"])]
@@ -177,12 +178,13 @@ def _call_lines(call: dict[str, Any]) -> list[str]:
 
 
 def _spent(sums: dict[str, Any]) -> str:
-    from crewrun.cli.wording import count, duration, money
+    from crewrun.cli.wording import count, duration, money, tiers
 
     usage = sums["usage"]
+    by_tier = f"; by tier: {of_tiers}" if (of_tiers := tiers(sums)) else ""
     return (
         f"{count(usage['calls'], 'call')}, {count(sums['attempts'], 'attempt')}, {usage['prompt_tokens']:,} tokens in, "
-        f"{usage['completion_tokens']:,} out, {money(sums['cost_usd'])}, {duration(sums['duration_s'])}"
+        f"{usage['completion_tokens']:,} out, {money(sums['cost_usd'])}, {duration(sums['duration_s'])}{by_tier}"
     )
 
 

@@ -110,8 +110,9 @@ def lines(status: "Status") -> list[str]:
         report.append(f"shard {status.shard}: {others} rows belong to other shards")
     if status.spent:
         report.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
+        report += _tiers(status.spent)
     if status.sessions > 1:
-        report.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
+        report += [f"in all {status.sessions} sessions: {spent(status.in_all)}", *_tiers(status.in_all)]
     for group in status.failures:
         message = shortened(" ".join(group.message.split()), _EXAMPLE_CHARS)
         report.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
@@ -166,6 +167,12 @@ def spent(record: dict[str, Any]) -> str:
 
     usage = record["usage"]
     return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}"
+
+
+def _tiers(record: dict[str, Any]) -> list[str]:
+    from crewrun.cli.wording import tiers
+
+    return [f"  by tier: {by_tier}"] if (by_tier := tiers(record)) else []
 
 
 def _state(status: "Status") -> str:

@@ -54,6 +54,20 @@ def tokens(usage: Mapping[str, Any]) -> str:
     return f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
 
 
+def tiers(spent: Mapping[str, Any]) -> str:
+    """`flex 1,950 calls $1.20 (saved $1.20), standard 50 calls $0.06 (50 in place of a cheaper tier)`; empty without
+    tiers.
+    """
+    return ", ".join(_tier(name, use) for name, use in spent.get("tiers", {}).items())
+
+
+def _tier(name: str, use: Mapping[str, Any]) -> str:
+    notes = [f"saved {money(use['saved_usd'])}"] if use.get("saved_usd") else []
+    notes += [f"{use['moved']:,} in place of a cheaper tier"] if use.get("moved") else []
+    about = f" ({', '.join(notes)})" if notes else ""
+    return f"{name} {count(use['calls'], 'call')} {money(use['cost_usd'])}{about}"
+
+
 def size(size_bytes: int) -> str:
     """`512 bytes`, `12.3 kB`, `4.5 MB`."""
     if size_bytes < 1000:

@@ -14,7 +14,8 @@ from crewrun.knowledge.knowledge import Knowledge
 from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
-from crewrun.llm.model import LLM, as_llm
+from crewrun.llm.model import LLM, as_llm, at_tier
+from crewrun.messages import Tier
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
 from crewrun.templates import Template
@@ -68,8 +69,10 @@ class AgentDefinition(Declared):
     knowledge_config: KnowledgeConfig | None = None
     embedder: Any = None
     skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
+    tier: Tier | None = None
 
     _doubled_braces: bool = PrivateAttr(default=False)
+    _tiered: tuple[LLM | None, Tier, LLM] | None = PrivateAttr(default=None)
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
 
@@ -96,7 +99,14 @@ class AgentDefinition(Declared):
     @property
     def model(self) -> LLM | None:
         """The model of the agent, None for the run's default."""
-        return cast("LLM | None", self.llm)  # the validator has turned any other form into an LLM
+        llm = cast("LLM | None", self.llm)  # the validator has turned any other form into an LLM
+        return llm if self.tier is None else self._at_tier(llm, self.tier)
+
+    def _at_tier(self, llm: LLM | None, tier: Tier) -> LLM:
+        """`llm` at the agent's tier: the same object each time, since the gateway knows a model by its object."""
+        if self._tiered is None or self._tiered[:2] != (llm, tier):
+            self._tiered = (llm, tier, at_tier(llm, tier))
+        return self._tiered[2]
 
     @property
     def toolbox(self) -> Toolbox:
@@ -108,7 +118,7 @@ class AgentDefinition(Declared):
         return self._toolbox[1]
 
     def __fingerprint__(self) -> dict[str, Any]:
-        return effective_fields(self)
+        return {name: value for name, value in effective_fields(self).items() if name != "tier"}
 
     @property
     def background(self) -> Background:

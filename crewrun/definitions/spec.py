@@ -51,6 +51,7 @@ from crewrun.definitions.value_types import (
 )
 from crewrun.llm.parameters import STRUCTURED
 from crewrun.llm.variables import is_reference, malformed
+from crewrun.messages import Tier
 
 
 def _key_or_reference(text: str) -> str:
@@ -137,6 +138,7 @@ class LLMSpec(Spec):
     additional_drop_params: list[Text] | None = None
     function_calling: bool | None = None
     structured_output: bool | None = None
+    tier: Tier | None = None
     fallbacks: "Model | None" = None
     additional_params: Annotated[dict[str, Any], AfterValidator(_only_extra)] = Field(default_factory=dict)
 
@@ -202,6 +204,7 @@ class AgentSpec(Spec):
     knowledge_config: KnowledgeConfigSpec | None = None
     embedder: dict[str, Any] | None = None
     skills: list[Text] | None = None
+    tier: Tier | None = None
 
 
 Manager = Annotated[

@@ -17,7 +17,6 @@ from crewrun.expect.field_path import FieldPath, NoValue, kind_of, steps_of
 
 ROOTS = ("output", "row", "input")
 OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "not in", "in", "not contains", "contains", "not matches", "matches")
-FORM = "a comparison such as output.total == row.total"
 
 _PATH = re.compile(r"""(?P<root>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d][\w-]*|\[-?\d+\]|\[(?:'[^']*'|"[^"]*")\])*)""")
 _TEXT = re.compile(r"'(?P<single>[^']*)'|\"(?:[^\"\\]|\\.)*\"")

@@ -13,7 +13,7 @@ from crewrun.expect.field_path import FieldPath, NoValue, field_of_output, kind_
 from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.loading.user_code import place_of
 
-# A function of an expectation that takes longer counts as missed: it must not hold a row up for ever.
+# A function of an expectation that takes longer counts as missed, so that it cannot block its row.
 _LONGEST_S = 60.0
 _WHOLE = FieldPath("output", "output", ())
 

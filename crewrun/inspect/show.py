@@ -17,6 +17,7 @@ from crewrun.messages import Message, Usage
 from crewrun.redaction.redactor import redact
 from crewrun.row import Row, as_json, usage_json
 from crewrun.runs.results import lines_of
+from crewrun.tier_use import STANDARD, TierUse, add_use, completed, tiers_json
 
 SCHEMA: Final = "crewrun.show/1"
 
@@ -143,6 +144,7 @@ def _describe(view: View, entry: CallEntry, prompt: Any, source: str | None) -> 
         "cost_usd": entry.cost_usd,
         "attempts": entry.attempts,
     }
+    about |= {"tier": entry.tier} if entry.tier else {}
     if entry.kind == FAILURE:
         return {**about, "error": redact(read_text(entry))}
     answer = read_answer(entry)
@@ -175,10 +177,18 @@ def totals(entries: Iterable[CallEntry]) -> dict[str, Any]:
     calls = [entry for entry in entries if entry.kind not in (TOOL, TOOL_FAILURE)]
     usage = sum((usage_of(entry) for entry in calls), Usage())
     costs = [entry.cost_usd for entry in calls]
+    cost_usd = None if None in costs else sum(cost for cost in costs if cost is not None)
+    uses: dict[str, TierUse] = {}
+    for entry in calls:
+        if entry.tier:
+            is_moved = entry.tier == STANDARD and entry.kind != FAILURE
+            add_use(uses, entry.tier, TierUse(1, entry.cost_usd, entry.saved_usd or 0.0, int(is_moved)))
+    tiers = completed(uses, len(calls), cost_usd)
     return {
         "usage": usage_json(usage, len(calls)),
         "attempts": sum(entry.attempts for entry in calls),
-        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "cost_usd": cost_usd,
+        **({"tiers": tiers_json(tiers)} if tiers else {}),
         "duration_s": round(sum(entry.duration_ms for entry in calls) / 1000, 3),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,11 @@ from crewrun.journal.event_log import last_event
 from crewrun.journal.keys import line_digest
 from crewrun.journal.replies import read_tool_failure
 from crewrun.journal.schema import OK, TOOL_FAILURE, category_of
-from crewrun.journal.spending import owed_usd, total_spent
+from crewrun.journal.spending import owed_usd, tier_uses, total_spent
 from crewrun.redaction.redactor import redact
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.results import count_lines, lines_of
+from crewrun.tier_use import TierUse
 
 SCHEMA = "crewrun.status/1"
 
@@ -167,6 +169,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     current = session.id if session is not None and state == "running" else 0
     in_all = total_spent(view.db, current=current)
     owed = owed_usd(view.db, current=current, only=session.id) if session is not None else None
+    tiers = tier_uses(view.db, only=session.id) if session is not None else {}
     failures = [_failed_rows(view, group) for group in ended if group.ended != OK]
     failing = _failing_tools(view)
     only = session.id if session is not None and state == "running" and session.ended_at is None else None
@@ -185,7 +188,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         failures=sorted(failures, key=lambda group: (-group.count, group.category)),
         tool_failures=failing,
         expectations=expectations,
-        spent=_spent(session, owed) if session else None,
+        spent=_spent(session, owed, tiers) if session else None,
         in_all=spent_json(in_all),
         command=view.command,
         redo=command_of(view.folder, view.manifest, replay=False),
@@ -276,9 +279,9 @@ def _failing_tools(view: View) -> list[ToolFailureCount]:
     return failing
 
 
-def _spent(session: SessionRecord, owed_usd: float | None) -> dict[str, Any]:
+def _spent(session: SessionRecord, owed_usd: float | None, tiers: Mapping[str, TierUse]) -> dict[str, Any]:
     cost_usd = None if session.unpriced else session.cost_usd
-    return spent_json({**session._asdict(), "cost_usd": cost_usd, "owed_usd": owed_usd})
+    return spent_json({**session._asdict(), "cost_usd": cost_usd, "owed_usd": owed_usd, "tiers": tiers})
 
 
 def _rounded(number: float | None) -> float | None:

@@ -23,6 +23,7 @@ from crewrun.row import Outcome, Row, usage_json
 from crewrun.run_files import FOLDER_SUFFIX
 from crewrun.runs.folder import RunFolder, find, folder_of
 from crewrun.runs.manifest import Manifest, read_manifest, with_fresh, without
+from crewrun.tier_use import completed, tiers_json
 
 
 class SessionRecord(NamedTuple):
@@ -241,9 +242,11 @@ def nearby(path: str | Path) -> str:
 def spent_json(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Calls, tokens and US dollars of one session or of all, from the columns of `sessions`."""
     cost_usd, owed_usd = sums["cost_usd"], sums["owed_usd"]
+    tiers = completed(sums.get("tiers") or {}, sums["calls"], cost_usd)
     return {
         "usage": usage_json(Usage(**{name: sums[name] for name in TOKEN_COLUMNS}), sums["calls"]),
         "attempts": sums["attempts"],
         "cost_usd": None if cost_usd is None else round(cost_usd, 6),
+        **({"tiers": tiers_json(tiers)} if tiers else {}),
         "may_be_owed_usd": None if owed_usd is None else round(owed_usd, 6),
     }

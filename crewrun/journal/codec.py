@@ -12,6 +12,7 @@ from typing import Any
 from crewrun.errors import Category
 from crewrun.messages import Usage
 from crewrun.row import ErrorRecord, FailedTool, Outcome, Replayed, Row, TaskRecord, as_json
+from crewrun.tier_use import TierUse
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -33,15 +34,17 @@ def encode(outcome: Outcome, replies: Mapping[str, int], code: Callable[[str], i
         _value(outcome.output, replies),
         [_task(task, replies, code) for task in outcome.tasks],
     ]
-    expectations = dict(outcome.expectations)
-    if outcome.error or outcome.files or replayed or outcome.tool_failures or expectations:
+    tools, tiers, expectations = outcome.tool_failures, outcome.tiers, dict(outcome.expectations)
+    if outcome.error or outcome.files or replayed or tools or expectations or tiers:
         record += [outcome.error.to_json() if outcome.error else 0, list(outcome.files)]
-    if replayed or outcome.tool_failures or expectations:
+    if replayed or tools or expectations or tiers:
         record.append([replayed.calls, replayed.attempts, _usage(replayed.usage), replayed.cost_usd] if replayed else 0)
-    if outcome.tool_failures or expectations:
-        record.append([_failed_tools(failed) for failed in (outcome.tool_failures, *map(_of_task, outcome.tasks))])
-    if expectations:
+    if tools or expectations or tiers:
+        record.append([_failed_tools(failed) for failed in (tools, *map(_of_task, outcome.tasks))])
+    if expectations or tiers:
         record.append(expectations)
+    if tiers:
+        record.append(tiers)
     return as_json(record)
 
 
@@ -70,7 +73,8 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
     files: Any
     replayed: Any
     failed: Any  # the row's failed tools, then each task's
-    error, files, replayed, failed, expectations = more + [0, [], 0, [], {}][len(more) :]
+    tiers: Any
+    error, files, replayed, failed, expectations, tiers = more + [0, [], 0, [], {}, {}][len(more) :]
     failures = [[FailedTool(*one) for one in group] for group in failed] or [[]] * (len(tasks) + 1)
     return Outcome(
         row=row,
@@ -102,6 +106,7 @@ def decode(record: bytes, row: Row, reply: Callable[[int], str], name: Callable[
         replayed=Replayed(replayed[0], replayed[1], Usage(*replayed[2]), replayed[3]) if replayed else None,
         tool_failures=failures[0],
         expectations=expectations,
+        tiers={tier: TierUse(*use) for tier, use in tiers.items()},
     )
 
 

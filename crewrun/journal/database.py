@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from crewrun.errors import JournalDamaged, JournalFailed, UsageError
-from crewrun.journal.schema import MIGRATIONS, SCHEMA, VERSION
+from crewrun.journal.schema import MIGRATIONS, READABLE, SCHEMA, VERSION
 
 # Result codes that do not mean that the file is damaged: https://sqlite.org/rescode.html
 _OBSTACLES = frozenset(
@@ -57,8 +57,10 @@ def read_journal(path: Path) -> sqlite3.Connection:
         raise JournalDamaged(f"{path}: is missing")
     try:
         db = sqlite3.connect(_to_read(path), uri=True, isolation_level=None, timeout=10)
-        db.execute("pragma query_only = on")
         (version,) = db.execute("pragma user_version").fetchone()
+        if version in READABLE:
+            db.execute(READABLE[version])
+        db.execute("pragma query_only = on")
         if version == 0:
             db.close()
             raise JournalDamaged(f"{path}: is empty")
@@ -67,7 +69,7 @@ def read_journal(path: Path) -> sqlite3.Connection:
     if version > VERSION:
         db.close()
         raise UsageError(f"{path}: was made by a newer crewrun (schema {version}, this one knows {VERSION})")
-    if version < VERSION:
+    if version < VERSION and version not in READABLE:
         db.close()
         raise UsageError(
             f"{path}: was made by an older crewrun; repeat the run's command once, which brings it up to date"

@@ -41,11 +41,12 @@ class EventLog:
     def call(self, row: str, task: str, seq: int, spent: Spent) -> bytes:
         """The event of an answered call: the same line as from `event`, in a third of the time."""
         usage, cost = spent.usage, "null" if spent.cost_usd is None else spent.cost_usd
+        tier = f',"tier":"{spent.tier}"' if spent.tier else ""
         return (
             f'{{"at":"{self._now()}","event":"call","row":{_quoted(row)},"task":{_quoted(task)},"seq":{seq},'
             f'"model":{_quoted(spent.model)},"prompt_tokens":{usage.prompt_tokens},'
             f'"completion_tokens":{usage.completion_tokens},"cost_usd":{cost},"attempts":{spent.attempts},'
-            f'"duration_s":{spent.duration_s:.3f}}}\n'
+            f'"duration_s":{spent.duration_s:.3f}{tier}}}\n'
         ).encode()
 
     def row(self, outcome: Outcome) -> bytes:

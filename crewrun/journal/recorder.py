@@ -197,6 +197,8 @@ class JournalRecorder:
             int(spent.duration_s * 1000),
             spent.usage.estimated_calls,
             cache_writes,
+            spent.tier or None,
+            spent.saved_usd or None,
         )
 
     def _say(self, event: str, **fields: Any) -> None:

@@ -68,7 +68,8 @@ def usage_of(entry: CallEntry) -> Usage:
 
 def spent_on(entry: CallEntry, name: Callable[[int | str], str]) -> Spent:
     """What a call used. `name` returns the name behind a number."""
-    return Spent(name(entry.name), usage_of(entry), entry.cost_usd, entry.attempts, entry.duration_ms / 1000)
+    duration_s, tier, saved_usd = entry.duration_ms / 1000, entry.tier or "", entry.saved_usd or 0.0
+    return Spent(name(entry.name), usage_of(entry), entry.cost_usd, entry.attempts, duration_s, tier, saved_usd)
 
 
 def storable_counts(usage: Usage) -> tuple[int, int, int, int, int]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from crewrun.errors import Category
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 _REFUSALS = (
     "create table refusals (definition integer not null, endpoint text not null, what text not null, "
@@ -30,6 +30,11 @@ _LEARNED_BOUNDS = (
     "create table learned_bounds (model text primary key, extra_prompt_tokens integer not null, "
     "answer_factor real not null) without rowid"
 )
+# Columns of calls since version 5: the service tier of the answer (null for the standard one, unless the call had asked
+# for a cheaper one), and what it would have cost more at the standard tier.
+_TIER_COLUMNS = ("tier text", "saved_usd real")
+# A partial index, so that summing up by tier never reads the answers; a run without tiers has nothing in it.
+_TIERS = "create index if not exists tiers on calls (session, tier, kind, cost_usd, saved_usd) where tier is not null"
 # By version: the statements that migrate a journal to the next version.
 MIGRATIONS: Final = {
     1: "alter table calls add column estimated_calls integer not null default 0",
@@ -42,7 +47,12 @@ MIGRATIONS: Final = {
             _LEARNED_BOUNDS,
         ]
     ),
+    4: "; ".join([*(f"alter table calls add column {column}" for column in _TIER_COLUMNS), _TIERS]),
 }
+
+# By older version that can be read as it is: what shows a reader its tables as those of this version. A temporary view
+# hides the table of its name: https://sqlite.org/lang_naming.html
+READABLE: Final = {4: "create temp view calls as select *, null as tier, null as saved_usd from main.calls"}
 
 # The token columns of calls, and of the sums in sessions.
 TOKEN_COLUMNS: Final = (
@@ -83,9 +93,10 @@ create table calls (
     seq integer primary key, session integer not null, row integer not null, task not null, kind integer not null,
     request blob not null, reply blob not null, name not null, prompt_tokens integer, cached_prompt_tokens integer,
     completion_tokens integer, reasoning_tokens integer, cost_usd real, attempts integer, at_ms integer,
-    duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer
+    duration_ms integer, estimated_calls integer, cache_write_prompt_tokens integer, {", ".join(_TIER_COLUMNS)}
 );
 {_TOOL_FAILURES};
+{_TIERS};
 {_LEARNED_BOUNDS};
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,
@@ -120,6 +131,8 @@ class CallEntry(NamedTuple):
     duration_ms: int
     estimated_calls: int
     cache_write_prompt_tokens: int
+    tier: str | None
+    saved_usd: float | None
 
 
 class RowEntry(NamedTuple):

@@ -3,7 +3,8 @@
 import sqlite3
 from typing import Any, Final
 
-from crewrun.journal.schema import TOKEN_COLUMNS
+from crewrun.journal.schema import FAILURE, TOKEN_COLUMNS
+from crewrun.tier_use import STANDARD, TierUse
 
 # The most expensive of the latest calls bounds what a call that was lost with its session may have cost. The same
 # number as the budget learns from: see `RunAccounts.latest_answers`.
@@ -29,9 +30,24 @@ def owed_usd(db: sqlite3.Connection, *, current: int, only: int | None = None) -
 
 
 def total_spent(db: sqlite3.Connection, *, current: int) -> dict[str, Any]:
-    """The sums over all sessions, by the columns of `sessions`, and `owed_usd`. `cost_usd` is None when unknown."""
+    """The sums over all sessions, by the columns of `sessions`, `owed_usd`, and `tiers` as from `tier_uses`. `cost_usd`
+    is None when unknown.
+    """
     names = ("attempts", "calls", *TOKEN_COLUMNS)
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*names, "cost_usd", "unpriced"))
     *counts, cost_usd, unpriced = db.execute(f"select {sums} from sessions").fetchone()  # noqa: S608  (names are ours)
     spent = {**dict(zip(names, counts, strict=True)), "cost_usd": None if unpriced else cost_usd}
-    return {**spent, "owed_usd": owed_usd(db, current=current)}
+    return {**spent, "owed_usd": owed_usd(db, current=current), "tiers": tier_uses(db)}
+
+
+def tier_uses(db: sqlite3.Connection, *, only: int | None = None) -> dict[str, TierUse]:
+    """What each service tier served in all sessions, or in `only` one, for `tier_use.completed`."""
+    groups = db.execute(
+        "select tier, sum(kind != ?), sum(cost_usd), sum(cost_usd is null), total(saved_usd) "
+        "from calls where tier is not null and (? is null or session = ?) group by tier",
+        (FAILURE, only, only),
+    )
+    return {
+        tier: TierUse(calls, None if unpriced else cost_usd, saved_usd, calls if tier == STANDARD else 0)
+        for tier, calls, cost_usd, unpriced, saved_usd in groups
+    }

@@ -14,7 +14,7 @@ from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.run_limits import RunLimits
-from crewrun.limits.waits import Wait
+from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
 
 
@@ -47,8 +47,17 @@ class LocalLimiter:
     @property
     def wait(self) -> Wait | None:
         """What calls wait for; None when they do not wait."""
-        wait = (self._breaker and self._breaker.wait) or self.rate_limiter.wait or self._pause
+        wait = (self._breaker and self._breaker.wait) or self.rate_limiter.wait or self._for_capacity or self._pause
         return wait and wait.of(self.name)
+
+    @property
+    def _for_capacity(self) -> Wait | None:
+        """The wait of calls that their tier has no room for, if they are as many as those in flight."""
+        pauses = [pause for pause in self._backing_off.values() if pause[1].kind is WaitKind.CAPACITY]
+        if len(pauses) < max(1, self.rate_limiter.in_flight):
+            return None
+        until, wait = min(pauses, key=lambda pause: pause[0])
+        return replace(wait, calls=len(pauses), left_s=max(0.0, until - anyio.current_time()))
 
     @property
     def _pause(self) -> Wait | None:

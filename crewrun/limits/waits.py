@@ -23,6 +23,7 @@ class WaitKind(StrEnum):
     SLOW_START = "slow start"  # the number at once is still growing
     MAX_RPM = "max_rpm"  # `max_rpm` of a crew or an agent
     RETRY = "retry"  # the pause between two attempts of a call
+    CAPACITY = "capacity"  # the tier that calls ask for has no room for them
     BUDGET = "budget"  # what is left of the budget is reserved for calls in flight
 
 
@@ -96,6 +97,8 @@ class Wait:
                 return f"max_rpm: {self.limit:,} requests/min"
             case WaitKind.RETRY:
                 return f"the next attempts, in {wait_s} s, after: {self.cause}"
+            case WaitKind.CAPACITY:
+                return f"capacity: {self.calls} waiting for room at a cheaper tier, next in {wait_s} s"
         return "the budget: calls in flight first"
 
 

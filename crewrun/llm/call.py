@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from crewrun.errors import CallError
+from crewrun.errors import CallError, NoCapacity
 from crewrun.limits.permit import CallPrice, CallResult
 from crewrun.limits.unknown_bills import may_be_billed
 from crewrun.limits.windows import RequestWindow
@@ -28,12 +28,17 @@ class Caller(NamedTuple):
 
 @dataclass(slots=True)
 class Bill:
-    """What a call has cost so far: attempts, probes, and what was billed without an answer."""
+    """What a call has cost so far: attempts, probes, and what was billed without an answer.
+
+    `tier` is the service tier of what was billed last, as in `Spent`, and `saved_usd` what was saved in all.
+    """
 
     attempts: int = 0
     probes: int = 0
     usage: Usage = _NOTHING
     cost_usd: float | None = 0.0
+    tier: str = ""
+    saved_usd: float = 0.0
 
     def add(self, usage: Usage, cost_usd: float | None) -> None:
         """Something was billed; its cost is None if the price is unknown."""
@@ -49,7 +54,7 @@ class Bill:
         if self.usage is not _NOTHING:
             self.add(usage, cost_usd)
             usage, cost_usd = self.usage, self.cost_usd
-        return Spent(model, usage, cost_usd, self.attempts + self.probes)
+        return Spent(model, usage, cost_usd, self.attempts + self.probes, 0.0, self.tier, self.saved_usd)
 
 
 @dataclass(slots=True)
@@ -69,7 +74,7 @@ class Call:
     def answered(self, completion: Completion) -> CallResult:
         """The result of an answered attempt, which is added to the usage of the caller's row."""
         usage = completion.usage
-        cost_usd = self.state.bill(usage, self.caller.row_context.usage)
+        cost_usd = self._bill(usage)
         result = CallResult(usage.total_tokens, cost_usd, completion.limits, usage.prompt_tokens)
         if self.price is None or not usage.estimated_calls:
             return result
@@ -79,11 +84,20 @@ class Call:
         """The result of a failed attempt. What the provider counted for it is added to the bill."""
         usage = error.usage
         if usage.total_tokens:
-            cost_usd = self.state.bill(usage, self.caller.row_context.usage)
+            cost_usd = self._bill(usage)
             self.bill.add(usage, cost_usd)
             result = CallResult(usage.total_tokens, cost_usd, error.limits, usage.prompt_tokens)
             return self._with_rest(result) if usage.estimated_calls else result
+        if isinstance(error, NoCapacity):
+            return CallResult(0, limits=error.limits)  # it was never begun
         return self.lost()._replace(limits=error.limits) if may_be_billed(error) else CallResult(limits=error.limits)
+
+    def _bill(self, usage: Usage) -> float | None:
+        """Bill `usage`, and return its cost."""
+        cost_usd, tier, saved_usd = self.state.bill(usage, self.caller.row_context.usage)
+        self.bill.tier = tier
+        self.bill.saved_usd += saved_usd
+        return cost_usd
 
     def lost(self) -> CallResult:
         """The result of an attempt whose bill is unknown."""

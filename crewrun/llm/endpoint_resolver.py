@@ -16,7 +16,8 @@ from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price, find_price
-from crewrun.messages import Endpoint
+from crewrun.llm.tiers import check_custom
+from crewrun.messages import Endpoint, Tier
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
 
@@ -65,7 +66,7 @@ class EndpointResolver:
         """Where embeddings of `embedder` come from. --model does not replace its model."""
         endpoint = self._embedders.get(embedder)
         if endpoint is None:
-            resolved = _resolved(endpoints.override(embedder, None, self._options.base_url))
+            resolved = _resolved(endpoints.override(embedder, None, self._options.base_url), "standard")
             endpoint = self._embedders[embedder] = for_embeddings(resolved)
         return endpoint
 
@@ -77,9 +78,10 @@ class EndpointResolver:
         if llm is not None and (self._options.model or self._options.base_url):
             llm = as_plain(llm)
         selected = endpoints.override(llm, self._options.model, self._options.base_url)
-        endpoint = _resolved(selected)
+        tier = self._options.tier
+        endpoint = _resolved(selected, tier)
         if selected is not None and (others := getattr(selected, "fallbacks", None)):
-            self._fallbacks[endpoint] = tuple(_resolved(other) for other in others)
+            self._fallbacks[endpoint] = tuple(_resolved(other, tier) for other in others)
         return endpoint
 
     def price(self, endpoint: Endpoint) -> Price | None:
@@ -97,16 +99,17 @@ class EndpointResolver:
         return EndpointState(endpoint, self._limiters.of(endpoint), self.price(endpoint))
 
 
-def _resolved(llm: ModelFields | None) -> Endpoint:
-    """Where calls of `llm` go. Its secrets are redacted from here on."""
+def _resolved(llm: ModelFields | None, tier: Tier) -> Endpoint:
+    """Where calls of `llm` go, at `tier` if it names none. Its secrets are redacted from here on."""
     if llm is not None:
         learn(secrets_of_llm(llm), is_passing=True)
     if llm is not None and is_custom(llm):
+        check_custom(llm, tier)
         endpoint = custom_endpoint(llm)
     elif is_base(llm):
         raise UsageError(f"{type(llm).__name__} has no call of its own; a BaseLLM needs `def call(self, messages, …)`")
     else:
-        endpoint = endpoints.resolve(llm)
+        endpoint = endpoints.resolve(llm, tier=tier)
     learn(secrets_of(endpoint), is_passing=True)
     learn(environment_secrets())  # litellm's keys, and those of proxies
     return endpoint

@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from crewrun.errors import UsageError
 from crewrun.llm.known_models import check_speaks_chat
 from crewrun.llm.model_fields import ModelFields
-from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place, written_params
 from crewrun.llm.prices.table import table_entry
 from crewrun.llm.providers import OFFLINE, PROVIDERS, check_offline, first_set, prefix_of, provider_named, split_name
+from crewrun.llm.tiers import with_tier
 from crewrun.llm.transports.provider_settings import has_login
 from crewrun.llm.variables import Variables, has_references
-from crewrun.messages import Endpoint, ReplySchema
+from crewrun.messages import Endpoint, ReplySchema, Tier
 from crewrun.redaction.key_shapes import REDACTED
 
 DEFAULT_MODEL = "gpt-4.1-mini"
@@ -34,12 +34,13 @@ _OF_THE_ADDRESS = ("base_url", "api_key", "api_version", "organization", "projec
 _URL_PARTS = re.compile(r"(\s*(?:\w+://)?)([^@/?]*@)?([^?]*)(\?.*)?", re.DOTALL)
 
 
-def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ) -> Endpoint:
-    """Where calls of `llm` go; None is the default model, `$MODEL`, `$OPENAI_MODEL_NAME` or gpt-4.1-mini.
+def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ, tier: Tier = "standard") -> Endpoint:
+    """Where calls of `llm` go; None is the default model, `$MODEL`, `$OPENAI_MODEL_NAME` or gpt-4.1-mini. `tier` is for
+    an llm that names none.
 
     Raises UsageError for an unknown provider, a base_url that is no URL and a variable that is not set; ModelRefused
-    for a parameter that has no meaning there and a model that does not speak chat completions. A missing key is found
-    by `missing_key` and `missing_settings`.
+    for a parameter or a tier that it does not have and a model that does not speak chat completions. A missing key is
+    found by `missing_key` and `missing_settings`.
     """
     written = llm or ModelFields(model=default_model(env))
     variables = Variables(env, f"model {written.model!r}")
@@ -54,7 +55,6 @@ def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ) -> End
     provider, model = _whose(llm, name, env)
     base_url, api_key = _address(llm, provider, env)
     placed = place(llm, provider, model, base_url, env)
-    tier = placed.params.get("service_tier") or placed.extra_body.get("service_tier")
     endpoint = Endpoint(
         transport_name="direct" if provider in PROVIDERS else "litellm",
         provider=provider,
@@ -63,7 +63,7 @@ def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ) -> End
         api_key=api_key,
         params=placed.params,
         headers=placed.headers,
-        timeout_s=llm.timeout or (FLEX_TIMEOUT_S if tier == "flex" else None),
+        timeout_s=llm.timeout,
         reply_schema=_reply_schema(llm) if "response_format" not in placed.dropped else None,
         takes_tools=_takes(llm.function_calling, "supports_function_calling", provider, llm.base_model or model)
         and "tools" not in placed.dropped,
@@ -79,7 +79,7 @@ def resolve(llm: ModelFields | None, env: Mapping[str, str] = os.environ) -> End
         drops_params=bool((llm.model_extra or {}).get("drop_params")),
     )
     check_speaks_chat(endpoint)
-    return endpoint
+    return with_tier(endpoint, llm, tier, env)
 
 
 def _offline(llm: ModelFields, name: str) -> Endpoint:

@@ -185,7 +185,8 @@ class Gateway(LoopBound):
         except CallError as failed:
             if failed.attempts:
                 usage, cost_usd = failed.billed
-                spent = Spent(name, usage, cost_usd, failed.attempts + failed.probes, time.monotonic() - began)
+                attempts, duration_s = failed.attempts + failed.probes, time.monotonic() - began
+                spent = Spent(name, usage, cost_usd, attempts, duration_s, bill.tier, bill.saved_usd)
                 await recorder.record_failure(task, identity, failed, spent)
             raise
         except BaseException as ended:  # the row's time is over, or the run stops
@@ -198,7 +199,14 @@ class Gateway(LoopBound):
 
     async def _send(self, request: ChatRequest, caller: Caller, bill: Bill) -> tuple[Completion, Spent]:
         fallbacks = self._endpoints.fallbacks(request.endpoint)
-        answer = await self._sender.send_with_fallbacks(request, fallbacks, caller, bill)
+        try:
+            answer = await self._sender.send_with_fallbacks(request, fallbacks, caller, bill)
+        except BaseException:
+            if bill.tier:
+                caller.row_context.usage.add_tier(bill.total(request.endpoint.name), is_answered=False)
+            raise
+        if bill.tier:
+            caller.row_context.usage.add_tier(answer[1], is_answered=True)
         if answer[0].finish_reason is not None:
             self._warn_of(answer[0].finish_reason, request.endpoint)
         return answer

@@ -13,6 +13,7 @@ from crewrun.llm.custom.model import CallArguments, calling, calls_by_itself, cu
 from crewrun.llm.foreign_models import fields_of_model
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.sync import run_sync
+from crewrun.messages import Tier
 from crewrun.tracebacks import shorten
 
 
@@ -123,6 +124,23 @@ def as_llm(value: Any) -> Any:
     if (fields := fields_of_model(value)) is not None:
         return LLM(**fields)
     raise ValueError(f"an llm is a model name, a mapping with `model`, or an LLM, not {type(value).__name__}")
+
+
+def at_tier(llm: LLM | None, tier: Tier) -> LLM:
+    """A copy of `llm`, by default of the default model, at `tier`. Its own `tier` does not count.
+
+    A model of the user's own class is changed in place: a copy would have a state of its own.
+    """
+    if llm is None:
+        from crewrun.llm.endpoints import default_model
+
+        return LLM(model=default_model(), tier=tier)
+    if is_custom(llm) and "custom" not in llm.__dict__:
+        llm.__dict__["tier"] = tier
+        return llm
+    other = llm.model_copy(update={"tier": tier})
+    other._crewrun_places = llm._crewrun_places
+    return other
 
 
 def _adapted(custom: Any) -> LLM:

@@ -18,12 +18,13 @@ from pydantic import (
 
 from crewrun.llm.parameters import STREAMING, STRUCTURED, checked
 from crewrun.llm.variables import is_reference
+from crewrun.messages import Tier
 from crewrun.notebook.short_repr import quoted, short_repr
 
 # Fields for reaching the model; all others go into the request unchanged.
 _NOT_ON_THE_WIRE = frozenset(
     {"model", "provider", "base_url", "api_key", "timeout", "extra_headers", "fallbacks", "base_model"}
-    | {"function_calling", "structured_output", "extra_body", "organization", "project"}
+    | {"function_calling", "structured_output", "extra_body", "organization", "project", "tier"}
 )
 # Other names of fields, litellm's and CrewAI's.
 _RENAMED = {"api_base": "base_url", "default_headers": "extra_headers", "request_timeout": "timeout"}
@@ -46,8 +47,9 @@ class ModelFields(BaseModel):
     parameter that the server names as unsupported is left out; `additional_drop_params` are never sent.
     `function_calling` and `structured_output` say whether the model takes tools and a reply schema by itself, where
     litellm's table is wrong; a model that the table does not know is tried with both, and asked in words after it has
-    refused them. `fallbacks` are models that are asked in turn where this one does not work: its key is refused, it is
-    gone, or every attempt of a call failed.
+    refused them. `tier` is the service tier that calls go at, `standard` or `flex`; a `service_tier` goes to the
+    provider as it is, and comes first. `fallbacks` are models that are asked in turn where this one does not work: its
+    key is refused, it is gone, or every attempt of a call failed.
     """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -70,6 +72,7 @@ class ModelFields(BaseModel):
     extra_headers: dict[str, str] = Field(default_factory=dict, repr=False)
     function_calling: bool | None = None
     structured_output: bool | None = None
+    tier: Tier | None = None
     fallbacks: list["ModelFields"] = Field(default_factory=list)
 
     # Where a crew's file has `model` and `base_url`, as `crew.yaml:7`.
@@ -122,14 +125,15 @@ class ModelFields(BaseModel):
     __has_address__: ClassVar[bool] = True  # tells `fingerprint` that its base_url is the address of a model
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """What counts where definitions are compared: not who pays, and what `extra_body` adds as a parameter like the
-        others.
+        """What counts where definitions are compared: not who pays nor the `tier`, and what `extra_body` adds as a
+        parameter like the others.
         """
         extra = {k: v for k, v in (self.model_extra or {}).items() if k not in ("organization", "project")}
         body = extra.pop("extra_body", None) or {}
         added = {name: value for name, value in body.items() if name not in {*type(self).model_fields, *_DROPPED}}
         rest = {name: value for name, value in body.items() if name not in added}
-        return {**self.__dict__, **added, **extra, **added, **({"extra_body": rest} if rest else {})}
+        own = {name: value for name, value in self.__dict__.items() if name != "tier"}
+        return {**own, **added, **extra, **added, **({"extra_body": rest} if rest else {})}
 
     @property
     def params(self) -> dict[str, Any]:

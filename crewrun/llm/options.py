@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crewrun.limits.budget import Budget
+from crewrun.limits.capacity import Patience
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.options import LimiterOptions
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.prices.price import Price
 from crewrun.llm.request_identity import Addresses
+from crewrun.messages import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,8 @@ class GatewayOptions:
 
     With `replay_only` nothing is sent: a call that the row's recorder does not have fails with NotRecorded. `prices`,
     by model, override the published ones. `row_budget_usd` is what one row may cost.
-    `addresses` are where models count as called in records.
+    `addresses` are where models count as called in records. `tier` is the service tier of LLMs that name none, and
+    `patience` how long their calls wait for room in a cheaper one.
 
     In a program of one's own, `max_concurrent` is how many calls of each model may be in flight, and `budget_usd` what
     all calls together may cost. A batch's limiters have limits of their own.
@@ -31,6 +34,8 @@ class GatewayOptions:
     prices: Mapping[str, Price] = field(default_factory=dict)
     row_budget_usd: float | None = None
     addresses: Addresses = None
+    tier: Tier = "standard"
+    patience: Patience = field(default_factory=Patience)
     max_concurrent: int | None = None
     budget_usd: float | None = None
 

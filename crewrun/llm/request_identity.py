@@ -18,28 +18,37 @@ from crewrun.messages import ChatRequest, Endpoint, ReplySchema, ToolSpec, relax
 Addresses = Mapping[tuple[str, str, str], str | None] | None
 
 _DIGEST_BYTES = 16
+_TIER = "service_tier"
 
 
 class Identities:
-    """Identities of requests: a digest of all that decides the answer, so without the key and the time limit."""
+    """Identities of requests: a digest of all that decides the answer, so without key, tier and time limit."""
 
-    def __init__(self, addresses: Addresses = None) -> None:
+    def __init__(self, addresses: Addresses = None, *, with_tier: bool = False) -> None:
+        """`with_tier` is for the records of versions that had an LLM's `service_tier` in the identity."""
         self._addresses = addresses
+        self._with_tier = with_tier
         self._endpoints: WeakKeyDictionary[Endpoint, bytes] = WeakKeyDictionary()
-        self._own = self if addresses is None else Identities()
+        self._own = self if addresses is None else Identities(with_tier=with_tier)
+        self._tiered = self if with_tier else Identities(addresses, with_tier=True)
 
     def all_of(self, request: ChatRequest) -> list[bytes]:
-        """Every identity that `request` may be recorded under: `of`, and that with its own address."""
+        """Every identity that `request` may be recorded under: `of`, that with its own address, and those that older
+        versions gave it.
+        """
         identity = self.of(request)
         own = identity if self._own is self else self._own.of(request)
-        return [identity] if own == identity else [identity, own]
+        several = [identity] if own == identity else [identity, own]
+        if self._tiered is not self and _names_tier(request.endpoint):
+            several += [other for other in self._tiered.all_of(request) if other not in several]
+        return several
 
     def of(self, request: ChatRequest) -> bytes:
         """16 bytes over model, address, parameters, messages, tools and schema."""
         endpoint = request.endpoint
         prefix = self._endpoints.get(endpoint)
         if prefix is None:
-            described = describe_endpoint(endpoint, self._addresses)
+            described = describe_endpoint(endpoint, self._addresses, with_tier=self._with_tier)
             prefix = self._endpoints[endpoint] = described.encode("utf-8", "surrogatepass")
         parts = [prefix, b""]
         if request.tools:
@@ -62,13 +71,24 @@ class Identities:
         return blake2b(b"\n".join(parts), digest_size=_DIGEST_BYTES).digest()
 
 
-def describe_endpoint(endpoint: Endpoint, addresses: Addresses = None) -> str:
+def _written(endpoint: Endpoint) -> Mapping[str, Any]:
+    return endpoint.params if endpoint.written_params is None else endpoint.written_params
+
+
+def _names_tier(endpoint: Endpoint) -> bool:
+    return _TIER in _written(endpoint)
+
+
+def describe_endpoint(endpoint: Endpoint, addresses: Addresses = None, *, with_tier: bool = True) -> str:
     """The parts of an endpoint that decide its answers, as text: transport, provider, model, address and parameters.
 
     With `addresses`, the address is the one that the model counts as called at. A variable that may hold a secret is in
-    it as its reference, without its value.
+    it as its reference, without its value. The tier at which answers are served does not decide them; an LLM's own
+    `service_tier` is left out only without `with_tier`, since the definitions of existing runs have it.
     """
-    params = dict(endpoint.params if endpoint.written_params is None else endpoint.written_params)
+    params = dict(_written(endpoint))
+    if not with_tier:
+        params.pop(_TIER, None)
     if endpoint.reply_schema is not None:
         declared = relaxed(endpoint.reply_schema)
         schema = {"name": declared.name, "schema": declared.schema}

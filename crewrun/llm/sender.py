@@ -3,6 +3,7 @@
     send_with_fallbacks                 other models in turn, if one does not work
     _send_with_accepted_schema          the form of the schema that the model takes; refusals are probed first
     _send_with_accepted_parameters      only the parameters that the model takes, if its LLM has drop_params
+    _send_at_flex                       waits for room in that tier, if it is asked for; then the standard tier
     _send_with_retries                  a permit for each attempt; retries, and whether a failure counts
     Attempts.send_once                  one attempt, within the call's time limit
 
@@ -18,6 +19,7 @@ from crewrun.errors import (
     CallError,
     CustomModelFailed,
     EndpointRefused,
+    NoCapacity,
     OutageTooLong,
     RateLimited,
     RunStopped,
@@ -28,6 +30,7 @@ from crewrun.errors import (
     recast,
 )
 from crewrun.limits.budget import check_row
+from crewrun.limits.capacity import CapacityPauses
 from crewrun.limits.failure_evidence import is_sign_of_outage
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.permit import FailureScope, Permit
@@ -51,6 +54,7 @@ from crewrun.llm.known_models import with_slip
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prober import Prober
 from crewrun.llm.replies.answer import fresh_answer
+from crewrun.llm.tiers import FLEX, has_no_capacity
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 from crewrun.recorder import Spent
@@ -168,10 +172,11 @@ class Sender:
         That it answers without them is remembered.
         """
         left_out: tuple[str, ...] = ()
+        send = self._send_at_flex if request.endpoint.tier == FLEX else self._send_with_retries
         while True:
             trimmed = self.capabilities.trimmed(replace(request, left_out=left_out) if left_out else request)
             try:
-                answer = await self._send_with_retries(trimmed, caller, bill, is_patient=is_patient)
+                answer = await send(trimmed, caller, bill, is_patient=is_patient)
             except CallError as refused:
                 name = refused_parameter(refused, trimmed)
                 if name is None:
@@ -185,16 +190,43 @@ class Sender:
                 self.capabilities.conclude(conclusion, caller.row_context.recorder)
             return answer
 
+    async def _send_at_flex(
+        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool
+    ) -> tuple[Completion, Spent]:
+        """Send at flex, also after refusals for lack of capacity until the patience is over; then at the standard tier.
+
+        All attempts together have the retries of one call; the refusals use up none.
+        """
+        endpoint, pauses = request.endpoint, CapacityPauses(self._options.patience)
+        failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
+        while "service_tier" not in request.left_out:  # as a server may ask for that knows no tiers
+            try:
+                return await self._send_with_retries(request, caller, bill, is_patient=is_patient, failures=failures)
+            except NoCapacity as refused:
+                if (delay_s := pauses.next_s(refused)) is None:
+                    break
+                _log_retry(caller, refused, delay_s)
+                await self._limiters.of(endpoint).back_off(delay_s, Wait(WaitKind.CAPACITY, cause=str(refused)))
+        assert endpoint.standard is not None  # noqa: S101  (an endpoint at flex has one)
+        standard = replace(request, endpoint=endpoint.standard)
+        return await self._send_with_retries(standard, caller, bill, is_patient=is_patient, failures=failures)
+
     async def _send_with_retries(
-        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool = True
+        self,
+        request: ChatRequest,
+        caller: Caller,
+        bill: Bill,
+        *,
+        is_patient: bool = True,
+        failures: _Failures | None = None,
     ) -> tuple[Completion, Spent]:
         """Send until there is an answer, no attempt is left, or the run has to stop.
 
         A call that is not patient can be answered by another model, so it does not wait for an outage to end.
+        `failures` are those of the call so far. Raises NoCapacity at once.
         """
         call = self._attempts.call(request, caller, bill)
         limiter, row_context, row_budget_usd = call.state.limiter, caller.row_context, self._options.row_budget_usd
-        failures: _Failures | None = None
         while True:
             if row_budget_usd is not None:
                 row_usage = row_context.usage.of_row
@@ -211,7 +243,8 @@ class Sender:
                 reply = await self._attempts.send_once(request, row_context)
                 completion = fresh_answer(reply, request, row_context.own_texts)
             except CallError as failed:
-                error = classified(with_slip(failed.redact(), request.endpoint), request)
+                error = has_no_capacity(failed.redact(), request.endpoint)
+                error = classified(with_slip(error, request.endpoint), request)
             except BaseException:
                 limiter.given_up(permit, call.lost())
                 raise
@@ -223,8 +256,7 @@ class Sender:
             if failures is None:
                 failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
             delay_s = await self._delay(failures, permit, error, call)
-            if row_context.recorder is not None:
-                row_context.recorder.retrying(row_context.task_path, error, delay_s)
+            _log_retry(caller, error, delay_s)
             if delay_s:
                 await limiter.back_off(delay_s, Wait(WaitKind.RETRY, cause=str(error)))
 
@@ -233,6 +265,8 @@ class Sender:
         failures.attempts += 1
         error.attempts = failures.attempts
         scope = await call.state.limiter.failed(permit, error, call.failed(error))
+        if isinstance(error, NoCapacity):
+            raise error
         # A call that another model can answer counts failures of an outage too, but not "too many at once".
         is_own = scope is FailureScope.OWN or not (failures.is_patient or isinstance(error, RateLimited))
         if scope is FailureScope.ALL:
@@ -250,3 +284,9 @@ class Sender:
             return 0.0
         call.bill.close(error)
         raise error
+
+
+def _log_retry(caller: Caller, error: CallError, delay_s: float) -> None:
+    row_context = caller.row_context
+    if row_context.recorder is not None:
+        row_context.recorder.retrying(row_context.task_path, error, delay_s)

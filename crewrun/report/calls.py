@@ -12,6 +12,7 @@ from crewrun.journal.keys import row_key
 from crewrun.journal.schema import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN
 from crewrun.report.histograms import histogram
 from crewrun.report.rows import micro_usd
+from crewrun.tier_use import STANDARD
 
 _OF_MODELS: Final = f"kind in ({ANSWER}, {TURN}, {FAILURE})"
 _ANSWERED: Final = f"kind in ({ANSWER}, {TURN})"
@@ -50,10 +51,20 @@ class RowTools:
 
 
 def by_model(view: View) -> list[dict[str, Any]]:
-    """Calls, tokens and money of each model over all sessions, the dearest first."""
+    """Calls, tokens and money of each model over all sessions, the most expensive first."""
     query = f"select name, {_SUMS} from calls where {_OF_MODELS} group by name"  # noqa: S608  (ours)
     figures = [{"name": view.name(name), **_sums(sums)} for name, *sums in view.db.execute(query)]
     return sorted(figures, key=lambda one: (-(one["cost"] or 0), -one["calls"]))
+
+
+def by_tier(view: View) -> list[dict[str, Any]]:
+    """As `by_model`, for each service tier; empty if no call was served at another than the standard one, nor had asked
+    for one.
+    """
+    if view.db.execute("select 1 from calls where tier is not null limit 1").fetchone() is None:
+        return []
+    query = f"select coalesce(tier, ?) as tier, {_SUMS} from calls where {_OF_MODELS} group by 1 order by 1"  # noqa: S608  (ours)
+    return [{"name": tier, **_sums(sums)} for tier, *sums in view.db.execute(query, (STANDARD,))]
 
 
 def by_task(view: View) -> list[dict[str, Any]]:

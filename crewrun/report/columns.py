@@ -107,7 +107,7 @@ class Codes:
 
 
 def number_json(number: float) -> str:
-    """A number as JSON: without a decimal point where it is whole, null where it is none."""
+    """A number as JSON: without a decimal point if it is whole, null if it is NaN or infinite."""
     if not isfinite(number):
         return "null"
     return str(int(number)) if number == int(number) else repr(round(number, 6))

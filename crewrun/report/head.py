@@ -14,7 +14,7 @@ from crewrun.errors import Category
 from crewrun.inspect.status import Status, read_status
 from crewrun.inspect.view import View, nearby
 from crewrun.redaction.redactor import redact, redact_line, redact_value
-from crewrun.report.calls import by_model, by_task, task_histograms
+from crewrun.report.calls import by_model, by_task, by_tier, task_histograms
 from crewrun.report.drawing import drawing_of
 from crewrun.report.histograms import histogram
 from crewrun.report.row_pass import RowPass
@@ -118,16 +118,16 @@ def _totals(rows: RowPass, status: Status | None, saved: float | None) -> dict[s
 
 
 def _figures(view: View | None, rows: RowPass) -> dict[str, Any]:
-    """The figures by model, by task and per row."""
+    """The figures by model, by task, by tier and per row."""
     table = rows.table
+    tiers = by_tier(view) if view is not None else []
     tasks = by_task(view) if view is not None else rows.spent.by_task()
     for task in tasks:
         task["failures"] = rows.failed_by_task.get(task["name"], 0)
-    names = ("calls", "duration_ms", "cost", "failures")
     return {
         "by_model": by_model(view) if view is not None else [],
         "by_task": tasks,
-        "nodes": {task["name"]: {name: task[name] for name in names} for task in tasks},
+        **({"by_tier": tiers} if tiers else {}),
         "histograms": {
             "row_time": histogram(list(table.time.values())),
             "row_cost": histogram(list(table.cost.values())),

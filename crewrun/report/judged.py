@@ -9,7 +9,7 @@ from crewrun.score.score_sets import OpenScores
 
 
 class ScoreColumns:
-    """Sees each result, and takes its scores from the files beside the run's results."""
+    """Sees each result, and takes its scores from the run's files of scores."""
 
     def __init__(self, sets: Sequence[OpenScores]) -> None:
         self._sets = [(scores, ScoreCollector()) for scores in sets]

@@ -39,7 +39,7 @@ class RowTable:
         return len(self) - self.counts["unfinished"]
 
     def add(self, record: Mapping[str, Any], tools: Sequence[str]) -> None:
-        """Add a result, as whose line in the input none is known. `tools` are those that it called, sorted."""
+        """Add a result, whose line in the input is not known yet. `tools` are those that it called, sorted."""
         error, usage = object_in(record, "error"), object_in(record, "usage")
         self._add_head(record["id"], record["status"], None)
         self.category.add(text_in(error, "category"))
@@ -67,19 +67,8 @@ class RowTable:
         yield from self.ids.pieces()
         yield b',"tools":'
         yield from self._tool_pieces()
-        own = (
-            "line",
-            "status",
-            "category",
-            "task",
-            "cost",
-            "time",
-            "prompt_tokens",
-            "completion_tokens",
-            "calls",
-            "started",
-        )
-        for name, column in ({name: getattr(self, name) for name in own} | dict(more)).items():
+        own = {name: getattr(self, name) for name in _COLUMNS}
+        for name, column in (own | dict(more)).items():
             yield b"," + encoded(name) + b":"
             yield from column.pieces()
         yield b"}}"

@@ -1,4 +1,4 @@
-"""What scores come to: a `ScoreCollector` has mean, interval, distribution and worst rows of each score."""
+"""Sums up scores: a `ScoreCollector` has mean, interval, distribution and worst rows of each score."""
 
 import heapq
 from array import array

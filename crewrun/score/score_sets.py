@@ -1,4 +1,4 @@
-"""`find_scores` and `open_scores`: the scores beside a run's results, for `report`, `compare` and others."""
+"""`find_scores` and `open_scores`: the scores of a run, for `report`, `compare` and others."""
 
 import os
 from array import array
@@ -104,7 +104,7 @@ class OpenScores:
 
 @contextmanager
 def open_scores(run: str, view: View | None) -> Iterator[Sequence[OpenScores]]:
-    """The scores beside the results of `run`, as from `find_scores`, open for reading. Those that cannot be read are
+    """The scores of `run`, as from `find_scores`, open for reading. Those that cannot be read are
     left out.
     """
     with ExitStack() as files:
@@ -117,7 +117,7 @@ def open_scores(run: str, view: View | None) -> Iterator[Sequence[OpenScores]]:
 
 
 def find_scores(run: str, view: View | None) -> list[ScoreSet]:
-    """The scores beside the results of `run`, which is open as `view` if it has a run folder, by name.
+    """The scores of `run`, which is open as `view` if it has a run folder, by name.
 
     Scores of other results with a similar name are left out.
     """

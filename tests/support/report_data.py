@@ -192,7 +192,10 @@ class ReportData:
 
     def scores(self) -> dict[str, Any]:
         """Parts of the head on scores and expectations."""
-        worst = [{"row": 3, "reason": "The answer names no place."}, {"row": 5, "reason": "Two sentences are cut off."}]
+        worst = [
+            {"row": 3, "score": 0.11, "reason": "The answer names no place."},
+            {"row": 5, "score": 0.85, "reason": "Two sentences are cut off."},
+        ]
         return {
             "scores": [
                 {
@@ -206,7 +209,7 @@ class ReportData:
                     "worst": worst,
                 }
             ],
-            "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": {"row": 7}}],
+            "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": 7}],
         }
 
     def detail(self, row: int) -> dict[str, Any]:
@@ -295,7 +298,6 @@ class ReportData:
             "without_run_folder": False,
             "notes": [],
             "diagram": None,
-            "nodes": {},
             "sessions": [
                 {
                     "id": 1,

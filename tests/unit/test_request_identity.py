@@ -46,6 +46,18 @@ def test_the_identity_of_a_request_is_fixed() -> None:
     assert tool_identity("v1", "add", '{"a": 1}').hex() == "94f7ffff99cb5e2a8926c819a32b4375"
 
 
+def test_the_tier_decides_no_answer() -> None:
+    """A run begun at one tier goes on at another; what older versions recorded with the LLM's own word is found too."""
+    flex = with_endpoint(params={"seed": 1, "service_tier": "flex"})
+    assert identity(flex) == identity(REQUEST)
+    of_older_versions = "bc0d0b594f12cf40c05bcce3e6039365"
+    assert [one.hex() for one in Identities().all_of(flex)] == [identity(REQUEST), of_older_versions]
+    assert [one.hex() for one in Identities().all_of(REQUEST)] == [identity(REQUEST)]
+    key = ("direct", "openai", "gpt-4.1-mini")
+    elsewhere = Identities({key: "http://other"}).all_of(flex)
+    assert (len(elsewhere), of_older_versions in [one.hex() for one in elsewhere]) == (4, True)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -78,7 +78,7 @@ def test_what_is_accepted_is_what_was_returned(value: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("value", [nan, 1e100, -(10**400), "1", None, [], {}, {"a": nan}, {1: 1}, object()], ids=repr)
+@pytest.mark.parametrize("value", [nan, 1e100, -(10**400), "1", None, [], {}, {"a": nan}, {1: 1}, object], ids=repr)
 def test_what_is_no_score_is_refused(value: Any) -> None:
     """With the function's name."""
     with pytest.raises(BadScore, match=r"^f returned "):

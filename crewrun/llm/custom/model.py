@@ -87,10 +87,11 @@ def settings_of(custom: Any) -> dict[str, Any]:
 def described(custom: Any) -> dict[str, Any]:
     """What decides the answers of a custom model, as JSON, without credentials."""
     attributes = {**getattr(custom, "__dict__", {}), **(getattr(custom, "__pydantic_extra__", None) or {})}
+    left_out = _NOT_DESCRIBED | {"tier"} if isinstance(custom, ModelFields) else _NOT_DESCRIBED
     plain = {
         name: value
         for name, value in attributes.items()
-        if not name.startswith("_") and name not in _NOT_DESCRIBED and not is_secret_name(name) and _is_plain(value)
+        if not name.startswith("_") and name not in left_out and not is_secret_name(name) and _is_plain(value)
     }
     plain = settings_without_credentials({**plain, **settings_of(custom)})
     return {"code": fingerprint(type(custom)), **plain}

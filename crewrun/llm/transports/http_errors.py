@@ -55,6 +55,20 @@ _UNSUPPORTED = re.compile(
     r"only the default|\b(?:do|does)(?: not|n't) (?:support|accept|take|allow|have)\b|\bdeprecated\b|"
     r"\b(?:unknown|unexpected) (?:\w+ )?(?:parameter|argument|field|property|name|key)"
 )
+# A tier without room. OpenAI's flex: 429 "Resource Unavailable"; Groq's: 498 capacity_exceeded; "Capacity of this
+# service tier exceeded" (Mistral). https://platform.openai.com/docs/guides/flex-processing#resource-unavailable-errors
+_NO_CAPACITY = 498
+_STATUSES_OF_CAPACITY = frozenset({429, 498, 503, 529})
+_CODES_OF_CAPACITY = re.compile(
+    r"(?:resource|capacity)s?(?:temporarily)?unavailable|capacity(?:exceed|exhaust)|nocapacity"
+)
+_CODES_OF_LIMITS = re.compile(r"rate_?limit|quota|toomanyrequests|perminute|perday|concurren")
+_CAPACITY = re.compile(
+    r"\bresources?\b[^.]{0,40}\b(?:unavailable|not available)|"
+    r"\bcapacity\b[^.]{0,60}\b(?:exceeded|exhausted|unavailable|full|reached)|"
+    r"\b(?:no|at|out of|over|insufficient|not enough|lack of)(?: \w+){0,2} capacity\b|"
+    r"\bflex\b[^.]{0,60}\b(?:unavailable|not available|overloaded|busy)"
+)
 # Codes in headers: AWS's "ThrottlingException:http://…", Azure's.
 _CODE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
 
@@ -84,6 +98,7 @@ def _error(status: int, parsed: ErrorBody, raw_headers: Mapping[str, str]) -> Ca
     error.is_unsupported = bool(_CODES_OF_UNSUPPORTED.search(marks) or _UNSUPPORTED.search(parsed.words))
     if isinstance(error, RateLimited):
         error.is_concurrency, error.at_once = _concurrency(parsed.words, marks)
+    error.is_for_capacity = _is_for_capacity(status, parsed.words if not parsed.is_html else "", marks)
     error.raw = parsed.generation
     return error
 
@@ -105,6 +120,15 @@ def _kind(status: int, words: str, marks: str, *, asks: bool) -> tuple[type[Call
         if rule.words and words and rule.words(words):
             return rule.kind, False
     return BY_STATUS.get(status) or (ServerError if 500 <= status < 600 else BadRequest), False
+
+
+def _is_for_capacity(status: int, words: str, marks: str) -> bool:
+    """Whether the provider has no room now, whatever the account's limits."""
+    if status not in _STATUSES_OF_CAPACITY:
+        return False
+    if _CODES_OF_CAPACITY.search(marks) or status == _NO_CAPACITY:
+        return True
+    return not _CODES_OF_LIMITS.search(marks) and bool(_CAPACITY.search(words))
 
 
 def _concurrency(words: str, marks: str) -> tuple[bool, int | None]:

@@ -59,11 +59,6 @@ def source(name: str) -> str:
     return files(__package__).joinpath(f"{name}.js").read_text(encoding="utf-8")
 
 
-def imports_of(name: str) -> list[str]:
-    """The names of the scripts that `name` imports from."""
-    return _IMPORT.findall(source(name))
-
-
 def policy() -> str:
     """The Content-Security-Policy: nothing is loaded or sent, and only our own script and style apply."""
     return (

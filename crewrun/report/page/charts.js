@@ -73,7 +73,7 @@ function summary({ edges, counts }, format) {
 }
 
 /** Horizontal bars with their values as text, each a button where `pick` is there.
- * @param {[string, number][]} values @param {{whole: number, show: (n: number) => string, pick?: (value: string) => void}} how */
+ * @param {[string, number][]} values @param {{show: (n: number) => string, pick?: (value: string) => void}} how */
 export function bars(values, how) {
   const most = Math.max(1, ...values.map(([, n]) => n));
   const items = values.map(([value, n]) => {

@@ -15,7 +15,7 @@ export function distributions(head, act, rows) {
       : null;
   const perRow = [
     [chart("Time per row", "time", data.row_time, duration), rowLinks("Slowest", head.slowest, rows, "time", act)],
-    [chart("Cost per row", "cost", data.row_cost, money), rowLinks("Dearest", head.dearest, rows, "cost", act)],
+    [chart("Cost per row", "cost", data.row_cost, money), rowLinks("Most expensive", head.dearest, rows, "cost", act)],
   ].filter(([drawing]) => drawing);
   const tasks = Object.entries(data.tasks ?? {});
   if (!perRow.length && !tasks.length) return null;
@@ -113,7 +113,7 @@ function valueBars(one, act) {
   const values = one.values.map(([value, n]) => [typeof value === "string" ? value : JSON.stringify(value), n]);
   const whole = values.reduce((sum, [, n]) => sum + n, 0);
   const show = (n) => `${count(n)} · ${percent(n, whole)}`;
-  const how = { whole, show, pick: (value) => act.value(one.key, value) };
+  const how = { show, pick: (value) => act.value(one.key, value) };
   if (values.length <= 8) return bars(values, how);
   return h(
     "div",

@@ -43,14 +43,10 @@ export function banner(head) {
           text: `A snapshot: the run was going when this page was written, ${time(head.made_at)}.`,
         })
       : null,
-    head.stopped ? h("p", { class: "note", text: `Stopped: ${reason(head.stopped)}` }) : null,
+    head.stopped ? h("p", { class: "note", text: `Stopped: ${head.stopped}` }) : null,
     ...(head.notes ?? []).map((note) => h("p", { class: "note", text: note })),
     head.details?.bound_text ? h("p", { class: "note", text: head.details.bound_text }) : null,
   );
-}
-
-function reason(stopped) {
-  return typeof stopped === "string" ? stopped : (stopped.message ?? stopped.reason ?? JSON.stringify(stopped));
 }
 
 /** @param {any} head @returns {HTMLElement} */
@@ -219,7 +215,7 @@ export function runSection(head) {
 
 function sessionRow(one, at) {
   const end = one.stopped
-    ? reason(one.stopped)
+    ? one.stopped
     : one.exit_code === null || one.exit_code === undefined
       ? "–"
       : `exit code ${one.exit_code}`;
@@ -238,7 +234,7 @@ function sessionRow(one, at) {
 /** The links to the parts of the page. @param {HTMLElement[]} parts */
 export function contents(parts) {
   const links = parts.map((part) =>
-    h("li", {}, h("a", { href: `#${part.id}`, "data-part": part.id, text: part.querySelector("h2").textContent })),
+    h("li", {}, h("a", { href: `#${part.id}`, text: part.querySelector("h2").textContent })),
   );
   return h("nav", { "aria-label": "Parts of the page" }, h("ul", {}, ...links));
 }

@@ -35,31 +35,17 @@ function score(one, act, rows) {
     one.histogram?.counts?.length
       ? histogram(one.histogram, { label: one.name, format: number, pick: (low, high) => act.range(key, low, high) })
       : null,
-    worst(one.worst ?? [], act, rows, key),
+    worst(one.worst ?? [], act, rows),
   );
 }
 
-function worst(list, act, rows, key) {
+function worst(list, act, rows) {
   if (!list.length) return null;
   const items = h("ul", { class: "plain-list" });
   rows.then((all) => {
-    for (const one of list.slice(0, 5)) {
-      const row = typeof one === "number" ? one : (one.row ?? all.rowOf(one.id));
-      if (row === null || row < 0) continue;
-      const button = h("button", { type: "button", class: "link", text: all.value("id", row) });
-      button.addEventListener("click", () => act.open(row));
-      const value = one.score ?? one.value ?? all.value(key, row);
-      items.append(
-        h(
-          "li",
-          {},
-          button,
-          h("span", {
-            class: "about",
-            text: `  ${value === null ? "" : number(Number(value))}${one.reason ? ` · ${one.reason}` : ""}`,
-          }),
-        ),
-      );
+    for (const { row, score, reason } of list) {
+      const about = `  ${number(score)}${reason ? ` · ${reason}` : ""}`;
+      items.append(h("li", {}, rowLink(row, all, act), h("span", { class: "about", text: about })));
     }
   });
   return h("div", {}, h("h4", { text: "Lowest" }), items);
@@ -83,13 +69,14 @@ function expectation(one, act, rows) {
       one.name,
     ),
   );
-  const row = typeof one.example === "number" ? one.example : one.example?.row;
-  if (one.missed && row !== undefined && row !== null) {
-    rows.then((all) => {
-      const button = h("button", { type: "button", class: "link", text: all.value("id", row) });
-      button.addEventListener("click", () => act.open(row));
-      card.append(h("p", { class: "about" }, "for example row ", button));
-    });
+  if (one.example !== null) {
+    rows.then((all) => card.append(h("p", { class: "about" }, "for example row ", rowLink(one.example, all, act))));
   }
   return card;
+}
+
+function rowLink(row, all, act) {
+  const button = h("button", { type: "button", class: "link", text: all.value("id", row) });
+  button.addEventListener("click", () => act.open(row));
+  return button;
 }

@@ -19,10 +19,10 @@ from crewrun.api.settings import Settings, checked, merged
 from crewrun.api.thread import BatchThread, wait_heeding_signals
 from crewrun.batch import run as batch_run
 from crewrun.batch.garbage import seldom_collected
-from crewrun.batch.inputs import IterableInputs
 from crewrun.batch.interruption import Interruption
 from crewrun.batch.invocation import BatchRequest, Invocation
 from crewrun.batch.iterable_input import python_rows
+from crewrun.batch.program_inputs import IterableInputs
 from crewrun.batch.stop import StopReason
 from crewrun.batch.summary import Report
 from crewrun.batch.watchers import Display

@@ -140,6 +140,10 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
         ((), "what judges is missing: --by module:function, or a sentence"),
         (("--by", " "), "--by is empty; it needs a function"),
         (("--by", "judge.py"), "--by 'judge.py': names no function; it needs a function"),
+        (("--by", "judge.length"), "--by 'judge.length': names no function; it needs a function"),
+        (("--by", "judge.py:length()"), "--by 'judge.py:length()': names no function"),
+        (("--by", "length"), "--by 'length': names no function"),
+        (("--by", "a file.txt"), "--by 'a file.txt': names no function"),
         (("--by", "judge:missing"), "--by judge:missing: module 'judge' has no 'missing'"),
         (("--by", "nowhere:length"), "--by nowhere:length: no module 'nowhere'"),
         (
@@ -153,6 +157,7 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
 )
 def test_a_wrong_judge_is_refused_at_once(place: Place, args: tuple[str, ...], message: str) -> None:
     """Exit code 2, and no file."""
+    (place.folder / "a file.txt").touch()
     place.crewrun("score", RESULTS, *args, code=2)
     assert message in place.stderr
     assert not list(place.folder.glob("*.scores.jsonl*"))
@@ -241,6 +246,13 @@ def test_a_sentence_is_judged_by_a_model_which_is_asked_again_after_nonsense(pla
     fence = re.findall(r"<answer-([0-9a-f]{16})>\n", prompt)[0]
     assert f"\n</answer-{fence}>" in prompt
     assert set(map(json.dumps, scores(place).values())) == {'{"reason": "it is so", "score": 0.25}'}
+
+
+@pytest.mark.parametrize("sentence", ["Is it polite?!", "Polite: no insults", "It names main.py", "回答是否有禮貌？"])
+def test_any_text_with_words_is_a_sentence(place: Place, sentence: str) -> None:
+    """With or without a full stop, in any language."""
+    place.crewrun("score", RESULTS, "--by", sentence, "-m", "offline", "--limit", "1")
+    assert len(scores(place)) == 1
 
 
 def test_a_judge_that_only_answers_nonsense_fails_the_row(place: Place) -> None:

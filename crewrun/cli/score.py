@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import Scoring
 
+_PANEL = "Judging"  # of the command's own flags
 _FLAGS = (
     *("limit", "model", "base_url", "replay", "cache", "cache_size", "ordered", "progress", "quiet", "summary"),
     *("notify", "log_prompts", "max_concurrent", "rpm", "tpm", "retries", "call_timeout", "row_timeout"),
@@ -32,21 +33,34 @@ def score(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     *,
     by: str | None = typer.Option(
-        None, "--by", metavar="JUDGE", help="A function, module:function or file.py:function, or a sentence."
+        None,
+        "--by",
+        metavar="JUDGE",
+        help="A function, module:function or file.py:function, or a sentence.",
+        rich_help_panel=_PANEL,
     ),
     expect: bool = typer.Option(
         False,
         "--expect",
         help="Check the outputs against `expect:` of the crew as it is now, into x.expect.scores.jsonl.",
+        rich_help_panel=_PANEL,
     ),
     crew: flags.CrewOfRun = None,
     field: str | None = typer.Option(
-        None, "--field", metavar="FIELD", help="Judge only this field of the output, such as items[0].price."
+        None,
+        "--field",
+        metavar="FIELD",
+        help="Judge only this field of the output, such as items[0].price.",
+        rich_help_panel=_PANEL,
     ),
     name: str | None = typer.Option(
-        None, "--name", metavar="NAME", help="Write x.NAME.scores.jsonl, beside other scores of the same run."
+        None,
+        "--name",
+        metavar="NAME",
+        help="Write x.NAME.scores.jsonl, beside other scores of the same run.",
+        rich_help_panel=_PANEL,
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON.", rich_help_panel=_PANEL),
     **values: Any,
 ) -> None:
     """Judge the outputs of the rows of RUN that are ok, by a function or by a model, into x.scores.jsonl beside them.

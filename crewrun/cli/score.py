@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.sink import StreamSink
     from crewrun.score.judges import Judge
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import Scoring
 
 _PANEL = "Judging"  # of the command's own flags
@@ -48,7 +49,8 @@ def score(
         None,
         "--crew",
         metavar="CREW",
-        help="With --expect: the crew whose `expect:` is checked. [default: the run's own, else that in the working directory]",
+        help="With --expect: the crew whose `expect:` is checked. [default: the run's own, else that in the working "
+        "directory]",
         rich_help_panel=_PANEL,
     ),
     field: str | None = typer.Option(
@@ -83,6 +85,7 @@ def score(
     from crewrun.cli.batch import run as run_scoring
     from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, exit_now, load_env, run_loop, warn_of_variables
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import prepare_scoring
     from crewrun.terminal import say_all
 
@@ -100,7 +103,8 @@ def score(
         report = run_scoring(scoring.request)
         report_end(report, scoring.request, notice)
     if scoring.path.exists():
-        _print(stdout, scoring, judge, report.exit_code, as_json=as_json)
+        scores = ScoreSet(scoring.path, name or judge.label, judge.by)
+        _print(stdout, scoring, judge, scores, report.exit_code, as_json=as_json)
     exit_now(report.exit_code)
 
 
@@ -148,21 +152,24 @@ def _settings(values: dict[str, Any]) -> "BatchSettings":
     return settings
 
 
-def _print(stdout: "StreamSink", scoring: "Scoring", judge: "Judge", exit_code: int, *, as_json: bool) -> None:
+def _print(
+    stdout: "StreamSink", scoring: "Scoring", judge: "Judge", scores: "ScoreSet", exit_code: int, *, as_json: bool
+) -> None:
     from crewrun.cli.score_report import lines
-    from crewrun.cli.setup import put_data, tell
-    from crewrun.score.score_sets import ScoreSet
+    from crewrun.cli.setup import put_data, run_loop, tell
+    from crewrun.score.inputs_of_rows import inputs_of
 
-    scores = ScoreSet(scoring.path, judge.label, judge.by)
     figures = scores.figures()
     if not as_json:
-        tell(stdout, lines(scores, figures))
+        inputs = run_loop(inputs_of, scoring.run, {row.id for one in figures for row in one.worst})
+        tell(stdout, lines(scores, figures, inputs))
         return
     record = {
         "schema": "crewrun.score/1",
         "run": scoring.request.invocation.inputs,
         "results": scoring.request.settings.output,
         "by": judge.by,
+        "label": scores.label,
         "field": judge.field.text if judge.field is not None else None,
         "exit_code": exit_code,
         "scores": [one.to_json() for one in figures],

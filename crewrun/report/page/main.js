@@ -122,6 +122,7 @@ class Page {
     this.filters.more.after(choice);
     this.rowsPlace.replaceChildren(this.filters.element, this.table.element);
     document.body.append(this.drawer.dialog);
+    this.update(false);
     this.readAddress();
     addEventListener("hashchange", () => this.readAddress());
   }
@@ -129,14 +130,14 @@ class Page {
   /** Take the state from the address: a link opens what it says. */
   readAddress() {
     const fragment = location.hash.slice(1);
-    if (fragment && !fragment.includes("=")) return;
+    if (fragment && !fragment.includes("=")) return; // a part of the page, to which the browser goes by itself
     const { state, id } = fromFragment(fragment, this.allRows);
     this.query.state = state;
     this.filters.sync();
     this.update(false);
-    if (id === null) return this.drawer.close();
-    const row = this.allRows.rowOf(id);
+    const row = id === null ? -1 : this.allRows.rowOf(id);
     if (row >= 0) this.drawer.open(row);
+    else this.drawer.close();
   }
 
   update(writes = true) {

@@ -10,12 +10,12 @@ export function rowLink(row, id, act) {
   const button = h("button", { type: "button", class: "link row-id", text: id });
   button.addEventListener("click", () => act.open(row));
   const words = h("span", { class: "row-words", dir: "auto" });
-  act.words(row).then((text) => put(words, beginning(text ?? "")));
+  act.words(row).then((text) => put(words, firstWords(text ?? "")));
   return [button, words];
 }
 
 /** Without the name of the first field, which all rows share. @param {string} text */
-function beginning(text) {
+function firstWords(text) {
   const line = preview(text);
   return text.startsWith('{"') ? line.replace(/^[^:]{1,60}: /, "") : line;
 }

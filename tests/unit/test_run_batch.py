@@ -325,6 +325,20 @@ def test_cancelling_closes_the_run_so_that_the_same_call_goes_on(backend: str) -
     assert counts(whole) == (30 - done, done, 0)
 
 
+def test_an_async_iterable_is_refused_in_another_loop_than_asyncios() -> None:
+    """It would be awaited in a loop that is not its own."""
+
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        await anyio.sleep(0)
+        yield {"topic": "a"}
+
+    async def main() -> None:
+        await arun_batch(rows(), crew_of())
+
+    with pytest.raises(UsageError, match="give a generator that is not async"):
+        anyio.run(main, backend="trio")
+
+
 def test_a_run_that_is_held_is_refused_and_can_be_watched() -> None:
     """One process, two tasks: what `lock` is for."""
 

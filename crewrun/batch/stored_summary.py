@@ -7,13 +7,15 @@ older versions, the summary has what the journal says.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crewrun.batch.summary import SCHEMA
-from crewrun.inspect.status import Status, read_status
 from crewrun.inspect.view import View
 from crewrun.runs.folder import RunFolder
 from crewrun.unfinished import replacement
+
+if TYPE_CHECKING:
+    from crewrun.inspect.status import Status
 
 # Those of a summary, as `batch.summary.summarise` has them.
 _KEYS = (
@@ -42,6 +44,8 @@ def store_summary(folder: RunFolder, summary: Mapping[str, Any]) -> None:
 
 def summary_of(view: View) -> dict[str, Any]:
     """The summary of the run's latest session; while that is going, what is known so far."""
+    from crewrun.inspect.status import read_status
+
     status = read_status(view)
     if status.state in ("finished", "stopped"):
         with suppress(OSError, ValueError):
@@ -59,7 +63,7 @@ def summary_of_results(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return _summary(rows={**ended, **_NO_OTHERS}, exit_code=3 if ended["failed"] else 0)
 
 
-def _from_journal(status: Status) -> dict[str, Any]:
+def _from_journal(status: "Status") -> dict[str, Any]:
     session, spent = status.session, status.spent or {}
     ok, failed = (session.ok, session.failed) if session else (0, 0)
     before = {"kept": max(0, status.ok - ok), "kept_failed": max(0, status.failed - failed)}

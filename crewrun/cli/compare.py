@@ -73,9 +73,11 @@ async def _compare(
 async def _print_json(stdout: "StreamSink", runs: "ComparedRuns", checks: "Sequence[Check]") -> None:
     """Print the comparison for programs, and for people which conditions hold."""
     from crewrun.cli.compare_report import value_in_words
+    from crewrun.row import as_json
     from crewrun.terminal import say
 
-    text = json.dumps(runs.to_json() | {"conditions": [check.to_json() for check in checks]}, indent=2)
+    record = runs.to_json() | {"conditions": [check.to_json() for check in checks]}
+    text = json.dumps(json.loads(as_json(record)), indent=2)  # without what is no JSON: 1e400 is null
     await stdout.write([f"{text}\n".encode()])
     for check in checks:
         if check.holds:

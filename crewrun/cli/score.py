@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.sink import StreamSink
     from crewrun.score.judges import Judge
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import Scoring
 
+_PANEL = "Judging"  # of the command's own flags
 _FLAGS = (
     *("limit", "model", "base_url", "replay", "cache", "cache_size", "ordered", "progress", "quiet", "summary"),
     *("notify", "log_prompts", "max_concurrent", "rpm", "tpm", "retries", "call_timeout", "row_timeout"),
@@ -31,21 +33,34 @@ def score(
     run: str = typer.Argument(..., metavar="RUN", help="The results file of a run, or its run folder."),
     *,
     by: str | None = typer.Option(
-        None, "--by", metavar="JUDGE", help="A function, module:function or file.py:function, or a sentence."
+        None,
+        "--by",
+        metavar="JUDGE",
+        help="A function, module:function or file.py:function, or a sentence.",
+        rich_help_panel=_PANEL,
     ),
     expect: bool = typer.Option(
         False,
         "--expect",
         help="Check the outputs against `expect:` of the crew as it is now, into x.expect.scores.jsonl.",
+        rich_help_panel=_PANEL,
     ),
     crew: flags.CrewOfRun = None,
     field: str | None = typer.Option(
-        None, "--field", metavar="FIELD", help="Judge only this field of the output, such as items[0].price."
+        None,
+        "--field",
+        metavar="FIELD",
+        help="Judge only this field of the output, such as items[0].price.",
+        rich_help_panel=_PANEL,
     ),
     name: str | None = typer.Option(
-        None, "--name", metavar="NAME", help="Write x.NAME.scores.jsonl, beside other scores of the same run."
+        None,
+        "--name",
+        metavar="NAME",
+        help="Write x.NAME.scores.jsonl, beside other scores of the same run.",
+        rich_help_panel=_PANEL,
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON.", rich_help_panel=_PANEL),
     **values: Any,
 ) -> None:
     """Judge the outputs of the rows of RUN that are ok, by a function or by a model, into x.scores.jsonl beside them.
@@ -63,6 +78,7 @@ def score(
     from crewrun.cli.batch import run as run_scoring
     from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, exit_now, load_env, run_loop, warn_of_variables
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import prepare_scoring
     from crewrun.terminal import say_all
 
@@ -80,7 +96,8 @@ def score(
         report = run_scoring(scoring.request)
         report_end(report, scoring.request, notice)
     if scoring.path.exists():
-        _print(stdout, scoring, judge, report.exit_code, as_json=as_json)
+        scores = ScoreSet(scoring.path, name or judge.label, judge.by)
+        _print(stdout, scoring, judge, scores, report.exit_code, as_json=as_json)
     exit_now(report.exit_code)
 
 
@@ -126,21 +143,24 @@ def _settings(values: dict[str, Any]) -> "BatchSettings":
     return settings
 
 
-def _print(stdout: "StreamSink", scoring: "Scoring", judge: "Judge", exit_code: int, *, as_json: bool) -> None:
+def _print(
+    stdout: "StreamSink", scoring: "Scoring", judge: "Judge", scores: "ScoreSet", exit_code: int, *, as_json: bool
+) -> None:
     from crewrun.cli.score_report import lines
-    from crewrun.cli.setup import put_data, tell
-    from crewrun.score.score_sets import ScoreSet
+    from crewrun.cli.setup import put_data, run_loop, tell
+    from crewrun.score.inputs_of_rows import inputs_of
 
-    scores = ScoreSet(scoring.path, judge.label, judge.by)
     figures = scores.figures()
     if not as_json:
-        tell(stdout, lines(scores, figures))
+        inputs = run_loop(inputs_of, scoring.run, {row.id for one in figures for row in one.worst})
+        tell(stdout, lines(scores, figures, inputs))
         return
     record = {
         "schema": "crewrun.score/1",
         "run": scoring.request.invocation.inputs,
         "results": scoring.request.settings.output,
         "by": judge.by,
+        "label": scores.label,
         "field": judge.field.text if judge.field is not None else None,
         "exit_code": exit_code,
         "scores": [one.to_json() for one in figures],

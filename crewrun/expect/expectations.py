@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crewrun.expect.expectation import Expectation
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact, redact_line
+
+if TYPE_CHECKING:
+    from crewrun.expect.expectation import Expectation
 
 _LONGEST_CHARS = 300  # of a reason: it is in every result line
 
@@ -17,7 +19,7 @@ Checked = dict[str, bool | str]
 class Expectations:
     """The expectations of a crew by their names. A crew without any has none to check."""
 
-    by_name: Mapping[str, Expectation]
+    by_name: Mapping[str, "Expectation"]
 
     @property
     def inputs(self) -> frozenset[str] | None:

@@ -156,7 +156,7 @@ class Ledger:
             "tier": entry.tier,
             "custom_id": entry.custom_id,
             "job": entry.job,
-            **_asked(entry.body),
+            **_request_fields(entry.body),
             "status": entry.status,
             "fault": entry.fault,
             "reply": entry.reply,
@@ -199,7 +199,7 @@ def _usage(entry: Entry) -> Usage:
     return Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
 
 
-def _asked(body: bytes) -> dict[str, Any]:
+def _request_fields(body: bytes) -> dict[str, Any]:
     """The request's messages and, of embeddings and responses, its input, as received; None for what it had not."""
     # Parsed only now: 10,000 requests as objects would take several times the memory of their bytes.
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from crewrun.compare.equality import is_number
 from crewrun.report.columns import Codes, Numbers, Texts
 from crewrun.report.packs import encoded
 from crewrun.row import Row
@@ -110,9 +111,9 @@ def object_in(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def number_in(record: Mapping[str, Any], name: str) -> float | None:
-    """A number of a result, None where it has none."""
+    """A number of a result, None where it has none with which one can calculate, such as 1e400."""
     value = record.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def text_in(record: Mapping[str, Any], name: str) -> str | None:

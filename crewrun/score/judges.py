@@ -48,11 +48,7 @@ def judge_by(by: str, field: str | None, folders: Sequence[str]) -> Judge:
     path = _field(field)
     if is_reference(text):
         return _function(text, path, folders)
-    if (
-        text.endswith(".py")
-        or os.path.isfile(text)
-        or all(part.isidentifier() for part in text.split(".") if "." in text)
-    ):
+    if not _is_sentence(text):
         raise UsageError(f"--by {text!r}: names no function; it needs {_WHAT}")
     return Judge(text, "judge", JudgeTarget(text), OF_JUDGE, path, Path(os.devnull))
 
@@ -66,6 +62,15 @@ def judge_by_expectations(definition: Definition) -> Judge:
         raise UsageError(f"--expect: an expectation is called {REASON!r}, which is where the reasons are; rename it")
     file = definition.path.resolve()
     return Judge(f"expect: of {file.name}", EXPECT, ExpectationTarget(expected), ("output", "input"), None, file)
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether `text` is something to judge by, rather than the name of a function with a part missing. Each text with a
+    space is, unless a file has that name; one without is where its script may have no spaces.
+    """
+    if os.path.isfile(text):
+        return False
+    return len(text.split()) > 1 or not (text.isascii() or text.endswith(".py"))
 
 
 def _field(field: str | None) -> FieldPath | None:

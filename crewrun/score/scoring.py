@@ -21,8 +21,11 @@ from crewrun.score.scored_rows import ID, own_fields, scored_rows
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A scoring that can begin. `base` is what `path` is named after; `notes` say what of the results is left out."""
+    """A scoring of `run` that can begin. `base` is what `path` is named after; `notes` say what of the results is left
+    out.
+    """
 
+    run: str
     base: Path
     path: Path
     request: BatchRequest
@@ -50,7 +53,7 @@ async def prepare_scoring(
     own = replace(settings, id_field=ID, fields=own_fields(judge.field), output=_shown(path), no_rows="fail")
     definition = Definition(judge.target, {}, judge.file, kind=judge.kind)
     invocation = Invocation(_shown(base), judge.by, list(command))
-    return Scoring(base, path, BatchRequest(invocation, definition, own, 1, rows), notes)
+    return Scoring(run, base, path, BatchRequest(invocation, definition, own, 1, rows), notes)
 
 
 def _refuse_going(run: str, results: RunResults) -> None:

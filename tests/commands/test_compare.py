@@ -264,6 +264,16 @@ def test_rows_with_nothing_but_an_output(place: Place) -> None:
     assert place.stdout.count("unknown in all rows") == 5
 
 
+def test_numbers_beyond_floats_are_null_in_json(place: Place) -> None:
+    """JSON may have 1e400, and no program can read what Python makes of it."""
+    write(place.folder / "a.jsonl", result("1", {"n": 1}))
+    line = json.dumps(result("1", {"n": 2})).replace('{"n": 2}', '{"n": 1e400}')
+    (place.folder / "b.jsonl").write_text(f"{line}\n")
+    (example,) = compared(place)["examples"]
+    assert "Infinity" not in place.stdout
+    assert [example[side]["output"] for side in "ab"] == [{"n": 1}, {"n": None}]
+
+
 def test_hostile_texts(place: Place) -> None:
     """Control characters, lone surrogates, text from right to left and 10 MB can neither harm the terminal nor fill
     it.

@@ -278,6 +278,25 @@ def test_fields_of_structured_outputs(place: Place) -> None:
     assert page.columns["output.city"] == ["Oslo", "Oslo", None]
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "1" + 400 * "0"])
+def test_numbers_of_foreign_results_with_which_nobody_can_calculate(place: Place, number: str) -> None:
+    """They are unknown; those of other rows count."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (record,) = records(place)
+    usage = dict.fromkeys(record["usage"], "N")
+    tasks = [{**task, "usage": usage} for task in record["tasks"]]
+    odd = {**record, "id": "odd", "usage": usage, "tasks": tasks, "attempts": "N", "cost_usd": "N", "duration_s": "N"}
+    error = {"category": "provider", "type": "X", "message": "down", "task": "t", "http_status": "N"}
+    failed = {**odd, "id": "failed", "status": "failed", "output": None, "error": error, "replayed": {"cost_usd": "N"}}
+    lines = "".join(f"{json.dumps(line)}\n" for line in (record, odd, failed))
+    (place.folder / "odd.jsonl").write_text(lines.replace('"N"', number))
+    place.crewrun("report", "odd.jsonl")
+    page = read_report(place.folder / "odd.html")
+    assert page.columns["time"][1:] == page.columns["prompt_tokens"][1:] == [None, None]
+    assert page.head["totals"]["prompt_tokens"] == record["usage"]["prompt_tokens"]
+
+
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "<!--<script>",

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewrun.batch.inputs import IterableInputs
 from crewrun.batch.iterable_input import python_rows
+from crewrun.batch.program_inputs import IterableInputs
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import TableSource, open_source
 from crewrun.errors import UsageError

@@ -149,6 +149,44 @@ def test_a_link_opens_its_row_with_the_same_search(browser: Browser, tab: Tab, s
 
 
 @needs_browser
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [
+        ("#rows", "600 rows"),
+        ("#nothing", "600 rows"),
+        ("#row=nobody&sort=nothing&f.nothing=1&in=nowhere", "600 rows"),
+        ("#f.category=nothing", "0 of 600 rows match"),
+        ("#f.output.city=nothing", "0 of 600 rows match"),
+        ("#f.tool=nothing", "0 of 600 rows match"),
+    ],
+)
+def test_a_link_with_what_the_page_does_not_have(browser: Browser, small: Path, fragment: str, words: str) -> None:
+    """To a part of the page, or made by hand: the table has the rows that match, all of them if nothing is asked."""
+    tab = ready(browser.open(small, fragment))
+    assert (matching(tab), bool(shown_ids(tab)), tab.problems) == (words, words == "600 rows", [])
+    tab.close()
+
+
+@needs_browser
+def test_a_text_of_json_has_its_digits(browser: Browser, tmp_path: Path) -> None:
+    """Laid out, with every number and key as it is in the text; nested too deeply, it is shown as it came."""
+    text = '{"b":12345678901234567890,"10":[1.0,{}],"2":"caf\\u00e9, [x]","b":[]}'
+    laid_out = '{\n  "b": 12345678901234567890,\n  "10": [\n    1.0,\n    {}\n  ],\n  "2": "café, [x]",\n  "b": []\n}'
+    tab = ready(
+        browser.open(
+            page_of(ReportData(2, changes={0: {"error": text}, 1: {"error": "[" * 20_000 + "]" * 20_000}}), tmp_path),
+            "#row=row-000000",
+        )
+    )
+    tab.wait("document.querySelector('.part.failure pre')")
+    assert tab.run("document.querySelector('.part.failure pre').textContent") == laid_out
+    tab.press("j")
+    tab.wait("document.querySelector('.part.failure pre').textContent.startsWith('[[[[')")
+    assert tab.problems == []
+    tab.close()
+
+
+@needs_browser
 def test_a_row_without_details_names_the_command(tab: Tab) -> None:
     """Its texts are there; its calls are in the run folder."""
     tab.run("location.hash = 'row=row-000590'")

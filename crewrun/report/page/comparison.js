@@ -1,6 +1,6 @@
 // What became of the rows from the run before (A) to this one (B): the JSON of `crewrun compare`.
 import { stack } from "./charts.js";
-import { h, section, smallTable } from "./dom.js";
+import { beginning, h, section, smallTable } from "./dom.js";
 import { asText } from "./columns.js";
 import { count, counted, duration, money, number, percent } from "./format.js";
 import { inline } from "./words.js";
@@ -210,14 +210,14 @@ function differencesOf(one) {
   if (one.differences?.length) {
     return one.differences.map((difference) => entry(difference.field || "output", differenceOf(difference)));
   }
-  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: ending(one[side]).slice(0, 600) })));
+  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: beginning(ending(one[side]), 600) })));
 }
 
 const SIGNS = { "=": "same", "-": "old", "+": "new" };
 
 function differenceOf(difference) {
   if (difference.diff?.length) return inline(difference.diff.map(([sign, text]) => [SIGNS[sign] ?? "same", text]));
-  const text = (side) => (side in difference ? asText(difference[side]).slice(0, 600) : "missing");
+  const text = (side) => (side in difference ? beginning(asText(difference[side]), 600) : "missing");
   return h("span", { class: "diff", dir: "auto" }, h("del", { text: text("a") }), " → ", h("ins", { text: text("b") }));
 }
 

@@ -1,5 +1,5 @@
 // The bar above the table: search, filters, how many rows match.
-import { h, plain, put } from "./dom.js";
+import { beginning, h, plain, put } from "./dom.js";
 import { count } from "./format.js";
 import { NONE, noQuery, valueCounts } from "./query.js";
 
@@ -97,7 +97,7 @@ export class Filters {
   choice(key, title) {
     const select = h("select", {}, h("option", { value: "", text: "any" }));
     for (const [value, n] of valueCounts(this.query.rows, key).slice(0, MOST_VALUES)) {
-      select.append(h("option", { value, text: `${value === NONE ? "none" : value.slice(0, 60)} (${count(n)})` }));
+      select.append(h("option", { value, text: `${value === NONE ? "none" : beginning(value, 60)} (${count(n)})` }));
     }
     select.addEventListener("change", () => this.setValue(key, select.value));
     this.inputs.set(key, select);

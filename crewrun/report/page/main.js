@@ -111,6 +111,7 @@ class Page {
     this.filters.more.after(choice);
     this.rowsPlace.replaceChildren(this.filters.element, this.table.element);
     document.body.append(this.drawer.dialog);
+    this.update(false);
     this.readAddress();
     addEventListener("hashchange", () => this.readAddress());
   }
@@ -118,7 +119,7 @@ class Page {
   /** Take the state from the address: a link opens what it says. */
   readAddress() {
     const fragment = location.hash.slice(1);
-    if (fragment && !fragment.includes("=")) return;
+    if (fragment && !fragment.includes("=")) return; // a part of the page, to which the browser goes by itself
     const { state, id } = fromFragment(fragment, this.allRows);
     this.query.state = state;
     this.filters.sync();

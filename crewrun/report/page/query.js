@@ -48,9 +48,10 @@ function testOf(rows, key, filter) {
     return (row) => column.numbers[row] >= low && column.numbers[row] <= high;
   }
   if (column.kind === "text") return (row) => column.texts[row] === filter.value;
-  const code = filter.value === NONE ? -1 : column.values.findIndex((value) => asText(value) === filter.value);
-  const none = code < 0 ? column.values.indexOf(null) : code;
-  return (row) => column.codes[row] === code || column.codes[row] === none;
+  const value = filter.value === NONE ? null : filter.value;
+  const code = column.values.findIndex((one) => (one === null ? null : asText(one)) === value);
+  if (value === null) return (row) => column.codes[row] < 0 || column.codes[row] === code;
+  return code < 0 ? () => false : (row) => column.codes[row] === code;
 }
 
 function toolTest(tools, name) {

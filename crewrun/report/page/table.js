@@ -1,5 +1,5 @@
 // The table of all rows: only those in view are elements. It scrolls by itself, and knows its rows by their numbers.
-import { h, plain, put } from "./dom.js";
+import { beginning, h, plain, put } from "./dom.js";
 
 // No browser makes an element higher than about 17 million pixels (Firefox); above this, the scroll bar is scaled.
 const MOST_PX = 8_000_000;
@@ -247,7 +247,7 @@ function isMore(column) {
 
 /** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
 function preview(text) {
-  const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
+  const line = beginning(text, PREVIEW).replace(/\s+/g, " ");
   if (!line.startsWith('{"')) return line;
   return line
     .replace(/"([^"\\]{1,60})":/g, "$1: ")

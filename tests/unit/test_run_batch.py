@@ -5,6 +5,7 @@ import gc
 import inspect
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -514,3 +515,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     """With what a run is."""
     with pytest.raises(UsageError, match="nothing: no such run; RUN is a results file"):
         Run.open("nothing")
+
+
+def test_a_run_whose_process_died_does_not_look_like_one_that_is_going(tmp_path: Path) -> None:
+    """It has no exit code either."""
+    shutil.copytree(ROOT / "tests" / "data" / "runs_of_2a01590", tmp_path / "old")
+    run = Run.open(tmp_path / "old" / "in.results.jsonl")
+    assert (run.exit_code, run.is_going) == (None, False)
+    assert repr(run).endswith("2 ok, 1 failed, its process died)")

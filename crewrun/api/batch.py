@@ -89,6 +89,7 @@ async def arun_batch(
     """
     try:
         job = _prepared(inputs, crew, output, settings, "arun_batch")
+        _refuse_awaiting_elsewhere(job)
         report = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
         return job.ended(report, check=check)
     except Exception as error:
@@ -163,6 +164,14 @@ def _rows_of(inputs: Any, values: Mapping[str, Any]) -> IterableInputs | None:
     for name in _OF_FILES & values.keys():
         raise UsageError(f"{name}: says how a file is read, and these rows come from a Python program")
     return IterableInputs(python_rows(inputs))
+
+
+def _refuse_awaiting_elsewhere(job: _Job) -> None:
+    rows = job.request.rows
+    if rows is not None and rows.rows.is_async and sniffio.current_async_library() != "asyncio":
+        raise UsageError(
+            f"{rows.name}: would be awaited in a loop of asyncio's, not in this one; give a generator that is not async"
+        )
 
 
 def _gone_in_words(run: Run, gone: int) -> str:

@@ -46,7 +46,14 @@ def score(
         help="Check the outputs against `expect:` of the crew as it is now, into x.expect.scores.jsonl.",
         rich_help_panel=_PANEL,
     ),
-    crew: flags.CrewOfRun = None,
+    crew: str | None = typer.Option(
+        None,
+        "--crew",
+        metavar="CREW",
+        help="With --expect: the crew whose `expect:` is checked. [default: the run's own, else that in the working "
+        "directory]",
+        rich_help_panel=_PANEL,
+    ),
     field: str | None = typer.Option(
         None,
         "--field",
@@ -95,7 +102,7 @@ def score(
     load_env()
     warn_of_variables()
     stdout = StreamSink(claim_stdout())
-    judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field)
+    judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field, crew)
     name = name or (judge.label if expect else None)
     label = name or judge.label
     conditions = ScoreConditions.parse(fail_if or (), label, judge.scores)
@@ -114,11 +121,13 @@ def score(
     exit_now(code)
 
 
-def _judge(run: str, by: str | None, field: str | None) -> "Judge":
+def _judge(run: str, by: str | None, field: str | None, crew: str | None) -> "Judge":
     """The judge, whose modules are looked for here and in the folder of the results."""
     from crewrun.cli.setup import load_env
     from crewrun.score.judges import judge_by
 
+    if crew is not None:
+        raise UsageError("--crew says whose expect: is checked; give --expect with it, and no --by")
     if by is None:
         raise UsageError(
             'what judges is missing: --by module:function, or a sentence such as --by "The answer is polite."'

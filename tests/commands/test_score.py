@@ -138,6 +138,10 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
     ("args", "message"),
     [
         ((), "what judges is missing: --by module:function, or a sentence"),
+        (
+            ("--by", "judge:length", "--crew", "crew.yaml"),
+            "--crew says whose expect: is checked; give --expect with it",
+        ),
         (("--by", " "), "--by is empty; it needs a function"),
         (("--by", "judge.py"), "--by 'judge.py': names no function; it needs a function"),
         (("--by", "judge.length"), "--by 'judge.length': names no function; it needs a function"),

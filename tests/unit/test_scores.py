@@ -101,6 +101,19 @@ def test_what_is_no_score_is_refused(value: Any) -> None:
         scores_of(value, "f")
 
 
+def test_an_array_is_no_score_and_a_scalar_of_numpy_is_one() -> None:
+    """An array of one number too: the next row's may have two."""
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
+    assert scores_of({"a": numpy.float64(0.5), "b": numpy.bool_(True), "c": numpy.array(2)}, "f") == {
+        "a": 0.5,
+        "b": True,
+        "c": 2,
+    }
+    for array in (numpy.array([1, 2]), numpy.array([1])):
+        with pytest.raises(BadScore, match=r"^f returned array"):
+            scores_of(array, "f")
+
+
 def test_a_digest_is_of_what_is_judged() -> None:
     """The output or the field of it, and the input; nothing else, and not the order of keys."""
     record = {"output": {"a": {"b": 1}, "c": 2}, "input": {"x": 1}, "cost_usd": 1}

@@ -1,7 +1,7 @@
 """`Expectation`: one entry of `expect:`. A `Check` is one thing that it asks of an output."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,11 @@ class Check(Protocol):
     @property
     def inputs(self) -> frozenset[str] | None:
         """The fields of the row that it reads; None if it may read any."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """The paths of the output and of the row that it names."""
         ...
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
@@ -65,6 +70,11 @@ class Compared:
         """See `Check`."""
         return self.comparison.inputs
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return [side for side in (self.comparison.left, self.comparison.right) if isinstance(side, FieldPath)]
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
         return self.comparison.fault(roots)
@@ -82,6 +92,11 @@ class Called:
     def inputs(self) -> frozenset[str] | None:
         """See `Check`."""
         return frozenset() if self.parameters == ("output",) else None
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return ()
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`. Raises what the function raises."""
@@ -104,6 +119,11 @@ class Validated:
     schema: OutputSchema
     inputs: frozenset[str] | None = frozenset()
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
         try:
@@ -121,6 +141,11 @@ class Tested:
     test: Callable[[Any], bool]
     words: str
     inputs: frozenset[str] | None = frozenset()
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""

@@ -174,6 +174,33 @@ def test_a_wrong_expectation_is_refused_with_its_line(place: Place, entry: str, 
     assert message in place.stderr
 
 
+CLOSED = CREW.replace("required:", "additionalProperties: false, required:")
+
+
+@pytest.mark.parametrize(
+    ("crew", "entry", "message"),
+    [
+        (CLOSED, "output.totl == 1", "output.totl: the output has no field 'totl' (did you mean 'total'?)"),
+        (CLOSED, "{field: x, equals: 1}", "output.x: the output has no field 'x'; it has total, city"),
+        (CREW, "output.city == row.totl", "expect.wrong: in.jsonl: none of its 3 rows has 'totl' (did you mean 't"),
+    ],
+)
+def test_an_expectation_on_a_field_that_there_cannot_be_is_refused(
+    place: Place, crew: str, entry: str, message: str
+) -> None:
+    """All rows would miss it, and the misspelling would look like a bad model."""
+    (place.folder / "crew.yaml").write_text(f"{crew}expect:\n  one: output.city == 'a'\n  wrong: {entry}\n")
+    assert place.batch(code=2) == []
+    assert message in place.stderr
+
+
+def test_a_field_that_an_open_schema_does_not_name_is_a_warning(place: Place) -> None:
+    """The model may answer with it."""
+    (place.folder / "crew.yaml").write_text(f"{CREW}expect:\n  wrong: output.totl == 1\n")
+    place.batch("-i", "unused=1", "--limit", "1")
+    assert "warning: crew.yaml:7: expect.wrong: output.totl: the output has no field 'totl'" in place.stderr
+
+
 def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
     """All keys of a mapping must hold; `equals` may be null; texts of lists are found."""
     entries = [

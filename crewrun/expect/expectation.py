@@ -1,6 +1,5 @@
 """`Expectation`: one entry of `expect:`. A `Check` is one thing that it asks of an output."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from crewrun.expect.comparison import Comparison, contains, is_equal, shown
 from crewrun.expect.field_path import FieldPath, NoValue, field_of_output, kind_of
 from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.loading.user_code import place_of
+from crewrun.patterns import Pattern, PatternTooSlow
 
 # A function of an expectation that takes longer counts as missed, so that it cannot block its row.
 _LONGEST_S = 60.0
@@ -49,7 +49,7 @@ class Expectation:
         for check in self.checks:
             try:
                 fault = await check.fault(roots)
-            except NoValue as missing:
+            except (NoValue, PatternTooSlow) as missing:
                 fault = str(missing)
             except Exception as failed:
                 place = place_of(failed)
@@ -192,12 +192,12 @@ def called_of(function: Callable[..., Any], name: str) -> Called:
     return Called(function, name, wanted(function, name, OF_EXPECTATIONS))
 
 
-def _matching(path: FieldPath, pattern: re.Pattern[str]) -> Tested:
+def _matching(path: FieldPath, pattern: Pattern) -> Tested:
     def test(value: Any) -> bool:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             raise NoValue(f"{path.text} is {kind_of(value)}, not a text")
-        return pattern.search(value) is not None
+        return pattern.occurs_in(value)
 
-    return Tested(path, test, f"matches {pattern.pattern}")
+    return Tested(path, test, f"matches {pattern.source}")

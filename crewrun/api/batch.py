@@ -95,6 +95,7 @@ async def arun_batch(
         raise wrong
     try:
         job = _prepared(inputs, crew, output, settings)
+        _refuse_awaiting_elsewhere(job)
         with stoppable():
             report = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
         return job.ended(report, check=check)
@@ -177,6 +178,14 @@ def _say_in_keywords(error: BaseException) -> None:
     """Have an error about the batch say `budget` for `--budget`. What the program's own code raises stays as it is."""
     if isinstance(error, UsageError) and len(error.args) == 1:
         error.args = (in_keywords(str(error)),)
+
+
+def _refuse_awaiting_elsewhere(job: _Job) -> None:
+    rows = job.request.rows
+    if rows is not None and rows.rows.is_async and sniffio.current_async_library() != "asyncio":
+        raise UsageError(
+            f"{rows.name}: would be awaited in a loop of asyncio's, not in this one; give a generator that is not async"
+        )
 
 
 def _gone_in_words(run: Run, gone: int) -> str:

@@ -95,7 +95,9 @@ class Run(Displayed):
 
     @property
     def exit_code(self) -> int | None:
-        """The code that the command ends with: 0 if every row succeeded. None while the run is going."""
+        """The code that the command ends with: 0 if every row succeeded. None while the run is going, and when its
+        process died.
+        """
         code: int | None = self.summary["exit_code"]
         return code
 
@@ -218,7 +220,9 @@ class Run(Displayed):
 
     @property
     def _why(self) -> str:
-        return f"stopped: {self.stopped}" if self.stopped else "going" if self.exit_code is None else ""
+        if self.stopped or self.exit_code is not None:
+            return f"stopped: {self.stopped}" if self.stopped else ""
+        return "going" if self.is_going else "its process died"
 
     @property
     def _failures(self) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.sink import StreamSink
     from crewrun.score.judges import Judge
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import Scoring
 
 _PANEL = "Judging"  # of the command's own flags
@@ -44,7 +45,14 @@ def score(
         help="Check the outputs against `expect:` of the crew as it is now, into x.expect.scores.jsonl.",
         rich_help_panel=_PANEL,
     ),
-    crew: flags.CrewOfRun = None,
+    crew: str | None = typer.Option(
+        None,
+        "--crew",
+        metavar="CREW",
+        help="With --expect: the crew whose `expect:` is checked. [default: the run's own, else that in the working "
+        "directory]",
+        rich_help_panel=_PANEL,
+    ),
     field: str | None = typer.Option(
         None,
         "--field",
@@ -77,13 +85,14 @@ def score(
     from crewrun.cli.batch import run as run_scoring
     from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, exit_now, load_env, run_loop, warn_of_variables
+    from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import prepare_scoring
     from crewrun.terminal import say_all
 
     load_env()
     warn_of_variables()
     stdout = StreamSink(claim_stdout())
-    judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field)
+    judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field, crew)
     name = name or (judge.label if expect else None)
     settings = _settings(values)
     with ExitStack() as resources, Notice(settings.notify, run) as notice:
@@ -94,15 +103,18 @@ def score(
         report = run_scoring(scoring.request)
         report_end(report, scoring.request, notice)
     if scoring.path.exists():
-        _print(stdout, scoring, judge, report.exit_code, as_json=as_json)
+        scores = ScoreSet(scoring.path, name or judge.label, judge.by)
+        _print(stdout, scoring, judge, scores, report.exit_code, as_json=as_json)
     exit_now(report.exit_code)
 
 
-def _judge(run: str, by: str | None, field: str | None) -> "Judge":
+def _judge(run: str, by: str | None, field: str | None, crew: str | None) -> "Judge":
     """The judge, whose modules are looked for here and in the folder of the results."""
     from crewrun.cli.setup import load_env
     from crewrun.score.judges import judge_by
 
+    if crew is not None:
+        raise UsageError("--crew says whose expect: is checked; give --expect with it, and no --by")
     if by is None:
         raise UsageError(
             'what judges is missing: --by module:function, or a sentence such as --by "The answer is polite."'
@@ -140,21 +152,24 @@ def _settings(values: dict[str, Any]) -> "BatchSettings":
     return settings
 
 
-def _print(stdout: "StreamSink", scoring: "Scoring", judge: "Judge", exit_code: int, *, as_json: bool) -> None:
+def _print(
+    stdout: "StreamSink", scoring: "Scoring", judge: "Judge", scores: "ScoreSet", exit_code: int, *, as_json: bool
+) -> None:
     from crewrun.cli.score_report import lines
-    from crewrun.cli.setup import put_data, tell
-    from crewrun.score.score_sets import ScoreSet
+    from crewrun.cli.setup import put_data, run_loop, tell
+    from crewrun.score.inputs_of_rows import inputs_of
 
-    scores = ScoreSet(scoring.path, judge.label, judge.by)
     figures = scores.figures()
     if not as_json:
-        tell(stdout, lines(scores, figures))
+        inputs = run_loop(inputs_of, scoring.run, {row.id for one in figures for row in one.worst})
+        tell(stdout, lines(scores, figures, inputs))
         return
     record = {
         "schema": "crewrun.score/1",
         "run": scoring.request.invocation.inputs,
         "results": scoring.request.settings.output,
         "by": judge.by,
+        "label": scores.label,
         "field": judge.field.text if judge.field is not None else None,
         "exit_code": exit_code,
         "scores": [one.to_json() for one in figures],

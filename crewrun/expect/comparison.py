@@ -23,6 +23,13 @@ _TEXT = re.compile(r"'(?P<single>[^']*)'|\"(?:[^\"\\]|\\.)*\"")
 _OPERATOR = re.compile(r"\s*(==|!=|<=|>=|<|>|(?:not\s+)?(?:in|contains|matches)\b)\s*")
 _LONGEST_CHARS = 80  # of a value in a message
 
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)  # NaN equals nothing, so that no output could pass
+
 Side = FieldPath | Any
 
 
@@ -169,7 +176,7 @@ def _side(source: str, start: int) -> tuple[Side, int]:
     if text is not None and text["single"] is not None:
         return text["single"], text.end()
     try:
-        value, end = json.JSONDecoder().raw_decode(source if text is not None else _as_json(source), start)
+        value, end = _DECODER.raw_decode(source if text is not None else _as_json(source), start)
     except (ValueError, RecursionError):
         raise DefinitionError(_no_side(source, start, path)) from None
     return value, end

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import anyio
+
 from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
 from crewrun.expect.arguments import OF_EXPECTATIONS, arguments_of, wanted
@@ -84,9 +86,10 @@ class Called:
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`. Raises what the function raises."""
         arguments = arguments_of(self.parameters, roots)
-        try:
-            answer = await call(self.function, timeout_s=_LONGEST_S, **arguments)
-        except TimeoutError:
+        answer = None
+        with anyio.move_on_after(_LONGEST_S) as limit:  # and no TimeoutError, which the function may raise itself
+            answer = await call(self.function, **arguments)
+        if limit.cancelled_caught:
             return f"{self.name} took longer than {_LONGEST_S:g} s"
         if not isinstance(answer, bool):
             return f"{self.name} returned {shown(answer)}, and an expectation returns True or False"

@@ -26,6 +26,12 @@ def broken(output):
 def other(text):
     return True
 
+def by_place(output, /):
+    return True
+
+def slow(output):
+    raise TimeoutError("no connection")
+
 async def later(input):
     return bool(input)
 """
@@ -144,6 +150,8 @@ def test_an_input_that_only_an_expectation_reads_is_used(place: Place) -> None:
         ),
         ("row.total == 3", "says nothing of the output; write output, or output.FIELD, on one side"),
         ("output.total == 3 and row.x", "'and row.x' is too much; a comparison has two sides"),
+        ("output.total == NaN", "'NaN' is no value"),
+        ("output.total == [NaN]", "is no value; write a path such as"),
         ("output.total ==", "ends where a value is needed"),
         ("\"output matches '['\"", "'[' is not a regular expression: unterminated character set at position 0"),
         ("{matches: '['}", "matches: '[' is not a regular expression"),
@@ -154,6 +162,7 @@ def test_an_input_that_only_an_expectation_reads_is_used(place: Place) -> None:
         ("checks:missing", "checks:missing: module 'checks' has no 'missing'"),
         ("nowhere:check", "no module 'nowhere'"),
         ("checks:other", "checks:other: nothing fills its parameter 'text'; it may have output, input and row"),
+        ("checks:by_place", "checks:by_place: its parameters are filled by their names; remove the / behind them"),
         ("3", "needs a comparison such as output.total == row.total, a function module:attr, or a mapping"),
     ],
 )
@@ -176,6 +185,7 @@ def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
         "output.city > 3",
         "output.total.deep == 1",
         "output[0] == 1",
+        "checks:slow",
     ]
     lines = "".join(f"  e{i}: {entry}\n" for i, entry in enumerate(entries))
     (place.folder / "crew.yaml").write_text(f"{CREW}expect:\n{lines}")
@@ -187,4 +197,5 @@ def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
         'a text ("Rome") and a number (3) have no order',
         "output.total is a number, not an object with fields",
         "the output is an object, not a list",
+        "checks.py:15: TimeoutError: no connection",
     ]

@@ -195,13 +195,14 @@ def test_results_without_a_run_folder_have_their_rows(place: Place) -> None:
 
 @pytest.mark.parametrize("output", ["in.csv", "in.results.csv.gz"])
 def test_a_run_whose_results_are_a_table(place: Place, output: str) -> None:
-    """Named by the table or by the run folder."""
+    """Named by the table or by the run folder; the page is called by the table, which is what users know."""
     place.rows({"topic": "one"}, {"topic": "two"})
     place.batch("-o", output)
     place.crewrun("report", output)
     assert place.stderr == f"wrote {output.partition('.csv')[0]}.html\n"
     page = read_report(place.folder / f"{output.partition('.csv')[0]}.html")
     assert page.texts("input") == ["one", "two"]
+    assert (page.head["title"], page.head["results"]) == (output, output)
     place.crewrun("report", f"{output}.crewrun", "-o", "other.html")
     assert read_report(place.folder / "other.html").packs == page.packs
 

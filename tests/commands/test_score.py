@@ -138,6 +138,10 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
     ("args", "message"),
     [
         ((), "what judges is missing: --by module:function, or a sentence"),
+        (
+            ("--by", "judge:length", "--crew", "crew.yaml"),
+            "--crew says whose expect: is checked; give --expect with it",
+        ),
         (("--by", " "), "--by is empty; it needs a function"),
         (("--by", "judge.py"), "--by 'judge.py': names no function; it needs a function"),
         (("--by", "judge.length"), "--by 'judge.length': names no function; it needs a function"),
@@ -255,6 +259,28 @@ def test_any_text_with_words_is_a_sentence(place: Place, sentence: str) -> None:
     assert len(scores(place)) == 1
 
 
+def test_a_score_goes_by_its_name(place: Place) -> None:
+    """The one that `report` and `compare` use, so that it can be copied into --fail-if."""
+    place.crewrun("score", RESULTS, "--by", "judge:length", "--name", "size")
+    assert place.stdout.startswith("size: mean ")
+    assert figures(place, RESULTS, "--by", "judge:length", "--name", "size")["label"] == "size"
+    place.crewrun("score", RESULTS, "--by", "judge:several", "--name", "more")
+    assert re.findall(r"(?m)^(\S+):", place.stdout) == ["more.cost", "more.is_ok", "more.share"]
+
+
+def test_a_lowest_row_has_its_input_and_the_reason_of_its_own_score(place: Place) -> None:
+    """A hash says nothing; an id from a field does."""
+    place.crew(llm="offline", more="expect: {long: output contains 'zzz', two: output contains 'topic 2'}\n")
+    place.crewrun("score", RESULTS, "--expect")
+    two = place.stdout.partition("expect.two:")[2]
+    assert "true 1, false 2\n" in two
+    assert sorted(re.findall(r"    0  [0-9a-f]{16}  (topic \d): output is ", two)) == ["topic 0", "topic 1"]
+    assert "zzz" not in two
+    place.batch("--id-field", "topic", "-o", "named.results.jsonl")
+    place.crewrun("score", "named.results.jsonl", "--by", "judge:length")
+    assert place.stdout.count("topic ") == place.stdout.count("\n    ")
+
+
 def test_a_judge_that_only_answers_nonsense_fails_the_row(place: Place) -> None:
     """Exit code 3; a score above 1 is nonsense too."""
     with Fickle(lambda asked: Reply(text='{"reason": "great", "score": 11}')) as provider:
@@ -295,9 +321,12 @@ def test_expectations_are_checked_again_as_they_are_now(place: Place) -> None:
     assert "has no expect:, so there is nothing to check" in place.stderr
     place.crew(llm="offline", more="expect: {one: output contains row.topic, two: output == 'x'}\n")
     done = figures(place, RESULTS, "--expect")["scores"]
-    assert [(one["name"], one["mean"], len(one["worst"])) for one in done] == [("one", 1, 0), ("two", 0, 0)]
+    assert [(one["name"], one["mean"], len(one["worst"])) for one in done] == [("one", 1, 0), ("two", 0, 3)]
     row = next(iter(scores(place, "in.expect.scores.jsonl").values()))
-    assert (row["one"], row["two"], row["reason"][:15]) == (True, False, "two: output is ")
+    assert (row["one"], row["two"], list(row["reason"]), row["reason"]["two"][:10]) == (
+        *(True, False),
+        *(["two"], "output is "),
+    )
     place.crew(llm="offline", more="expect: {one: output contains 'zzz'}\n")
     assert [one["mean"] for one in figures(place, RESULTS, "--expect")["scores"]] == [0]
     place.crewrun("score", RESULTS, "--expect", "--by", "judge:length", code=2)

@@ -145,6 +145,8 @@ def test_a_link_opens_its_row_with_the_same_search(browser: Browser, tab: Tab, s
     assert other.text("#drawer-title") == "row-000005"
     state = "[document.getElementById('search').value, document.querySelector('[aria-sort=ascending]').innerText]"
     assert other.run(state) == ["river", "Cost"]
+    other.run("location.hash = 'row=nobody'")
+    other.wait("!document.querySelector('dialog').open")
     other.close()
 
 

@@ -5,6 +5,7 @@ import gc
 import inspect
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -390,10 +391,13 @@ def test_cancelling_closes_the_run_so_that_the_same_call_goes_on(backend: str) -
 
     async def main() -> tuple[Run, Run]:
         slow = crew_of("offline?latency=0.2")
-        with anyio.move_on_after(0.5) as scope:
-            await arun_batch(topics(30), slow, max_concurrent=5)
-        assert scope.cancelled_caught
-        cancelled = Run.open("research-run/results.jsonl")
+        results = Path("research-run/results.jsonl")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: arun_batch(topics(30), slow, max_concurrent=5))
+            while not (results.exists() and results.stat().st_size):
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        cancelled = Run.open(results)
         return cancelled, await arun_batch(topics(30), slow, max_concurrent=30)
 
     cancelled, whole = anyio.run(main, backend=backend)
@@ -401,6 +405,20 @@ def test_cancelling_closes_the_run_so_that_the_same_call_goes_on(backend: str) -
     done = cancelled.summary["rows"]["ok"]
     assert 0 < done < 30
     assert counts(whole) == (30 - done, done, 0)
+
+
+def test_an_async_iterable_is_refused_in_another_loop_than_asyncios() -> None:
+    """It would be awaited in a loop that is not its own."""
+
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        await anyio.sleep(0)
+        yield {"topic": "a"}
+
+    async def main() -> None:
+        await arun_batch(rows(), crew_of())
+
+    with pytest.raises(UsageError, match="give a generator that is not async"):
+        anyio.run(main, backend="trio")
 
 
 def test_a_run_that_is_held_is_refused_and_can_be_watched() -> None:
@@ -527,3 +545,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     """With what a run is."""
     with pytest.raises(UsageError, match="nothing: no such run; RUN is a results file"):
         Run.open("nothing")
+
+
+def test_a_run_whose_process_died_does_not_look_like_one_that_is_going(tmp_path: Path) -> None:
+    """It has no exit code either."""
+    shutil.copytree(ROOT / "tests" / "data" / "runs_of_2a01590", tmp_path / "old")
+    run = Run.open(tmp_path / "old" / "in.results.jsonl")
+    assert (run.exit_code, run.is_going) == (None, False)
+    assert repr(run).endswith("2 ok, 1 failed, its process died)")

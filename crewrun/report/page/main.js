@@ -124,9 +124,9 @@ class Page {
     this.query.state = state;
     this.filters.sync();
     this.update(false);
-    if (id === null) return this.drawer.close();
-    const row = this.allRows.rowOf(id);
+    const row = id === null ? -1 : this.allRows.rowOf(id);
     if (row >= 0) this.drawer.open(row);
+    else this.drawer.close();
   }
 
   update(writes = true) {

@@ -45,6 +45,7 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
         "diagram": drawing_of(crew, view.manifest.crew, figures["by_task"]) if view is not None else None,
         "totals": _totals(rows, status, saved_usd(view, crew, figures["by_model"]) if view is not None else None),
         **figures,
+        "warnings": rows.answers.warnings(),
         "timeline": timeline.to_json(),
         "slowest": table.time.largest(_EXTREME),
         "dearest": table.cost.largest(_EXTREME),
@@ -101,7 +102,8 @@ def _sessions(view: View) -> list[dict[str, Any]]:
 
 def _totals(rows: RowPass, status: Status | None, saved: float | None) -> dict[str, Any]:
     """What all sessions spent, and `saved` by cached tokens; without a run folder what the results say."""
-    totals: dict[str, Any] = {"rows": dict(rows.table.counts), "replayed_cost": micro_usd(rows.replayed_usd)}
+    totals: dict[str, Any] = {"rows": dict(rows.table.counts), "missed_rows": rows.expectations.missed_rows}
+    totals["replayed_cost"] = micro_usd(rows.replayed_usd)
     if status is None:
         return totals | rows.spent.totals()
     in_all = status.in_all

@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from crewrun.compare.equality import is_number
-from crewrun.report.columns import Codes, Numbers, Texts
+from crewrun.report.columns import Codes, NameSets, Numbers, Texts
 from crewrun.report.packs import encoded
 from crewrun.row import Row
 
 STATUSES: Final = ("ok", "failed", "unfinished")
 
 _COLUMNS: Final = (
-    *("line", "status", "category", "task", "cost", "time"),
+    *("tools", "line", "status", "category", "task", "cost", "time"),
     *("prompt_tokens", "completion_tokens", "calls", "started"),
 )
 
@@ -24,7 +24,7 @@ class RowTable:
         self.ids = Texts()
         self.status = Codes(STATUSES)
         self.category, self.task = Codes(), Codes()
-        self.tools = Codes([()])
+        self.tools = NameSets()
         self.cost, self.time = Numbers(), Numbers()
         self.line, self.started = Numbers(), Numbers()
         self.prompt_tokens, self.completion_tokens, self.calls = Numbers(), Numbers(), Numbers()
@@ -44,7 +44,7 @@ class RowTable:
         self._add_head(record["id"], record["status"], None)
         self.category.add(text_in(error, "category"))
         self.task.add(text_in(error, "task"))
-        self.tools.add(tuple(tools))
+        self.tools.add(tools)
         self.cost.add(micro_usd(number_in(record, "cost_usd")))
         self.time.add(milliseconds(number_in(record, "duration_s")))
         self.started.add(unix_ms(record["started_at"]))
@@ -61,12 +61,10 @@ class RowTable:
         for number in (self.cost, self.time, self.started, self.prompt_tokens, self.completion_tokens, self.calls):
             number.add(None)
 
-    def pieces(self, more: Mapping[str, Numbers | Codes]) -> Iterator[bytes]:
+    def pieces(self, more: Mapping[str, Numbers | Codes | NameSets]) -> Iterator[bytes]:
         """The pack as JSON, with `more` columns of all rows by their names."""
         yield b'{"count":%d,"columns":{"id":' % len(self)
         yield from self.ids.pieces()
-        yield b',"tools":'
-        yield from self._tool_pieces()
         own = {name: getattr(self, name) for name in _COLUMNS}
         for name, column in (own | dict(more)).items():
             yield b"," + encoded(name) + b":"
@@ -78,15 +76,6 @@ class RowTable:
         self.status.add(status)
         self.line.add(line)
         self.counts[status] += 1
-
-    def _tool_pieces(self) -> Iterator[bytes]:
-        names = {
-            tool: place for place, tool in enumerate(sorted({tool for tools in self.tools.values for tool in tools}))
-        }
-        sets = [[names[tool] for tool in tools] for tools in self.tools.values]
-        yield b'{"values":' + encoded(list(names)) + b',"sets":' + encoded(sets) + b',"codes":'
-        yield from self.tools.code_pieces()
-        yield b"}"
 
 
 def micro_usd(usd: float | None) -> float | None:

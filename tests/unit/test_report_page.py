@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.browser import Browser, Tab
 from support.report_data import FAILURES, ReportData
-from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, shown_ids
+from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, search, shown_ids
 from support.workspace import RESULTS, Place
 
 from crewrun.report.page import write_page
@@ -159,7 +159,7 @@ def test_a_link_opens_its_row_with_the_same_search(browser: Browser, tab: Tab, s
         ("#row=nobody&sort=nothing&f.nothing=1&in=nowhere", "600 rows"),
         ("#f.category=nothing", "0 of 600 rows match"),
         ("#f.output.city=nothing", "0 of 600 rows match"),
-        ("#f.tool=nothing", "0 of 600 rows match"),
+        ("#f.tools=nothing", "0 of 600 rows match"),
     ],
 )
 def test_a_link_with_what_the_page_does_not_have(browser: Browser, small: Path, fragment: str, words: str) -> None:
@@ -336,13 +336,6 @@ def test_paper_has_no_controls(tab: Tab) -> None:
     hidden = ".bar-top, .filters, .copy, #failures .quiet"
     assert not tab.run(f"[...document.querySelectorAll({json.dumps(hidden)})].some(e => e.checkVisibility())")
     assert tab.run("['.figures', '#failures', '.grid-row'].every(s => document.querySelector(s).checkVisibility())")
-
-
-def search(tab: Tab, words: str) -> None:
-    """Type into the search field in place of what is there."""
-    tab.run("(e => { e.focus(); e.select(); })(document.getElementById('search'))")
-    tab.type(words)
-    tab.run("new Promise(done => setTimeout(done))")
 
 
 def choose(tab: Tab, title: str, value: str) -> None:

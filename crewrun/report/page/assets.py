@@ -15,6 +15,7 @@ SCRIPTS = (
     "packs",
     "values",
     "words",
+    "row_link",
     "charts",
     "columns",
     "texts",

@@ -17,7 +17,7 @@ export function detail(row, details, page) {
     facts(row, rows, record),
     error(row, record, page),
     ...scoresOf(row, rows),
-    expectations(record),
+    expectations(row, record, page),
     part("Input", details ? valueBlock(record?.input ?? null) : shortened(row, "input", page)),
     details?.other
       ? compared(record, details.other)
@@ -48,7 +48,7 @@ function facts(row, rows, record) {
     if (rows.has(key)) add(rows.get(key).title, rows.shown(key, row));
   }
   add("Models", (record?.models ?? []).join(", "));
-  add("Tools", rows.toolsOf(row).join(", "));
+  for (const key of ["tools", "answers"]) if (rows.has(key)) add(rows.get(key).title, rows.shown(key, row));
   add("Attempts", record?.attempts > (record?.usage?.calls ?? 1) ? count(record.attempts) : "");
   add("Files", (record?.files ?? []).join(", "));
   return list;
@@ -91,7 +91,9 @@ function scoresOf(row, rows) {
   ];
 }
 
-function expectations(record) {
+function expectations(row, record, { texts }) {
+  const missed = record ? null : texts.of("missed", row);
+  if (missed) return part("Missed expectations", h("p", { class: "missed diff", text: missed }));
   const entries = Object.entries(record?.expectations ?? {});
   if (!entries.length) return null;
   const words = (value) =>

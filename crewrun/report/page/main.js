@@ -31,13 +31,20 @@ class Page {
   draw() {
     const { head } = this;
     const act = {
-      open: (row) => this.drawer?.open(row),
+      open: async (row) => {
+        await this.rows;
+        this.drawer.open(row);
+      },
+      words: async (row) => {
+        await this.rows;
+        return this.texts.whenRead("input", row);
+      },
       range: (key, low, high) => this.filter((filters) => filters.setRange(key, low, high)),
       value: (key, value) => this.filter((filters) => filters.setValue(key, value)),
       failed: (category, task) => this.filter((filters) => this.showFailed(filters, category, task)),
     };
     const makers = [
-      () => comparison(head, act, this.rows),
+      () => comparison(head, act),
       () => failures(head, act),
       () => scores(head, act, this.rows),
       () => crewSection(head),
@@ -57,7 +64,7 @@ class Page {
       contents(parts),
       themeSwitch(),
     );
-    document.body.append(bar, h("main", {}, banner(head), figures(head), ...parts));
+    document.body.append(bar, h("main", {}, banner(head, act), figures(head), ...parts));
     bar.addEventListener("click", (event) => this.goToPart(event));
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -90,7 +97,11 @@ class Page {
   }
 
   buildRows(rows) {
-    this.filters = new Filters(this.query, () => this.update());
+    this.filters = new Filters(
+      this.query,
+      () => this.update(),
+      () => this.table.scroller.focus(),
+    );
     const columns = allColumns(rows);
     const usual = usualColumns(columns);
     this.table = new Table(rows, this.texts, usual, {

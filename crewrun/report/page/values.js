@@ -5,6 +5,7 @@ import { count } from "./format.js";
 const FOLD_CHARS = 3000;
 const FOLD_LINES = 40;
 const COLOURED_CHARS = 100_000;
+const PREVIEW_CHARS = 300;
 const MOST_LAID_OUT = 1_000_000;
 const DEEPEST = 200;
 
@@ -37,6 +38,17 @@ function fieldValue(value) {
   if (value === null || typeof value !== "object")
     return typeof value === "string" ? textBlock(value) : h("code", { text: JSON.stringify(value) });
   return folded(JSON.stringify(value, null, 2), true);
+}
+
+/** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
+export function preview(text) {
+  const line = beginning(text, PREVIEW_CHARS).replace(/\s+/g, " ");
+  if (!line.startsWith('{"')) return line;
+  return line
+    .replace(/"([^"\\]{1,60})":/g, "$1: ")
+    .replace(/\\[nrt]/g, " ")
+    .replace(/[{}"]/g, "")
+    .replace(/,(?=\S)/g, ", ");
 }
 
 function isDocument(text) {

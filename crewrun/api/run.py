@@ -1,7 +1,7 @@
 """`Run`: a run of a batch as a program sees it, going or ended, of a program or of the command."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import islice
@@ -147,21 +147,31 @@ class Run(Displayed):
         return True  # a run without rows is one too
 
     @shortened
-    def to_arrow(self, status: Status | None = None, *, ordered: bool = False) -> Any:
-        """The rows as a `pyarrow.Table`, with the columns of `crewrun export`. Needs pyarrow."""
+    def to_arrow(
+        self, status: Status | None = None, *, ordered: bool = False, columns: Sequence[str] | None = None
+    ) -> Any:
+        """The rows as a `pyarrow.Table`, with the columns of `crewrun export`, or those that its `--columns` may name,
+        such as `expectations.total`. Needs pyarrow.
+        """
+        from crewrun.tables.writing.column_names import parse_columns
         from crewrun.tables.writing.columns import Columns
         from crewrun.tables.writing.parquet_writer import arrow_table
 
-        columns = Columns()
-        with self._opened(status, columns, ordered=ordered) as results:
-            return arrow_table(columns.all(), (columns.cells(record) for record in results.records()))
+        try:
+            table = Columns(parse_columns(columns))
+        except UsageError as wrong:
+            raise UsageError(in_keywords(str(wrong))) from None
+        with self._opened(status, table, ordered=ordered) as results:
+            return arrow_table(table.all(), (table.cells(record) for record in results.records()))
 
     @shortened
-    def to_pandas(self, status: Status | None = None, *, ordered: bool = False) -> Any:
+    def to_pandas(
+        self, status: Status | None = None, *, ordered: bool = False, columns: Sequence[str] | None = None
+    ) -> Any:
         """The rows as a `pandas.DataFrame`, with the columns of `to_arrow`. Needs pandas and pyarrow."""
         if find_spec("pandas") is None:
             raise UsageError("to_pandas() needs pandas: pip install pandas")
-        return self.to_arrow(status, ordered=ordered).to_pandas()
+        return self.to_arrow(status, ordered=ordered, columns=columns).to_pandas()
 
     def __repr__(self) -> str:
         return short_repr(self, quoted(self._label), *self._counts, line(self._why, _MOST_CHARS))

@@ -268,6 +268,16 @@ def test_a_run_is_a_table_too(tmp_path: Path) -> None:
     assert crewrun("export", "out.jsonl", "-o", "out.parquet", cwd=tmp_path).returncode == 0
     assert run.to_arrow().equals(pq.read_table(tmp_path / "out.parquet"))
     assert run.to_arrow("failed").num_rows == 1
+    assert run.to_arrow("ok", columns=["id", "input.n"]).column_names == ["id", "input.n"]
+    with pytest.raises(UsageError, match=r"^columns: no column 'staus' \(did you mean 'status'\?\)"):
+        run.to_arrow(columns=["staus"])
+
+
+def test_expectations_are_columns_of_a_table(tmp_path: Path) -> None:
+    """By the names that `--columns` has."""
+    write_crew(tmp_path, more="expect:\n  short: output == 'x'\n")
+    run = run_batch(topics(1), "crew.yaml")
+    assert run.to_arrow(columns=["expectations.short"])["expectations.short"][0].as_py() not in (None, True)
 
 
 def test_a_run_is_a_data_frame() -> None:

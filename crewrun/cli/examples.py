@@ -53,6 +53,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             "What a model says, in a file of its own",
             'crewrun score topics.results.jsonl --by "It is short." --name brief -m offline',
         ),
+        Example(
+            "Fail in CI if its mean is too low",
+            "crewrun score topics.results.jsonl --by checks:short --fail-if 'short<95%'",
+        ),
     ),
     "compare": (
         Example("What did my change do? Run it beside the old results", "crewrun batch topics.jsonl -o new.jsonl"),

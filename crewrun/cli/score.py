@@ -15,6 +15,7 @@ from crewrun.errors import UsageError
 if TYPE_CHECKING:
     from crewrun.batch.settings import BatchSettings
     from crewrun.batch.sink import StreamSink
+    from crewrun.score.conditions import ScoreConditions
     from crewrun.score.judges import Judge
     from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import Scoring
@@ -67,6 +68,13 @@ def score(
         help="Write x.NAME.scores.jsonl, beside other scores of the same run.",
         rich_help_panel=_PANEL,
     ),
+    fail_if: list[str] = typer.Option(
+        None,
+        "--fail-if",
+        metavar="CONDITION",
+        help="End with exit code 3 if this holds: 'missed>0', 'label<95%', 'tone<0.8'. May be repeated.",
+        rich_help_panel=_PANEL,
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as JSON.", rich_help_panel=_PANEL),
     **values: Any,
 ) -> None:
@@ -75,16 +83,18 @@ def score(
     The function gets what its parameters name of output, input, row and result, and returns a number, True or False, or
     a mapping of names to these. A sentence is judged by a model, from 0 to 1 with a reason. --expect checks what
     `expect:` in the crew says now. Repeating the command goes on, and scores rows again whose output has changed.
-    Prints mean, 90 % interval, distribution and the worst rows.
+    Prints mean, 90 % interval, distribution and the worst rows. --fail-if compares the mean of a score (label.low: the
+    lower end of its interval), in percent if it is from 0 to 1, or the rows that missed an expectation (missed).
 
     Exit codes are those of crewrun batch: 0 all rows have scores; 2 RUN, JUDGE or a flag is wrong; 3 the judge failed
-    on some rows; 75 a process is working on RUN.
+    on some rows, or a condition holds; 75 a process is working on RUN.
     """
     from crewrun.batch.sink import StreamSink
     from crewrun.cli.batch import report_end
     from crewrun.cli.batch import run as run_scoring
     from crewrun.cli.notify import Notice
     from crewrun.cli.setup import claim_stdout, exit_now, load_env, run_loop, warn_of_variables
+    from crewrun.score.conditions import ScoreConditions
     from crewrun.score.score_sets import ScoreSet
     from crewrun.score.scoring import prepare_scoring
     from crewrun.terminal import say_all
@@ -94,6 +104,8 @@ def score(
     stdout = StreamSink(claim_stdout())
     judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field, crew)
     name = name or (judge.label if expect else None)
+    label = name or judge.label
+    conditions = ScoreConditions.parse(fail_if or (), label, judge.scores)
     settings = _settings(values)
     with ExitStack() as resources, Notice(settings.notify, run) as notice:
         command = ["crewrun", *sys.argv[1:]]
@@ -102,10 +114,11 @@ def score(
         notice.learn(scoring.request)
         report = run_scoring(scoring.request)
         report_end(report, scoring.request, notice)
+    code = report.exit_code
     if scoring.path.exists():
-        scores = ScoreSet(scoring.path, name or judge.label, judge.by)
-        _print(stdout, scoring, judge, scores, report.exit_code, as_json=as_json)
-    exit_now(report.exit_code)
+        scores = ScoreSet(scoring.path, label, judge.by)
+        code = _print(stdout, scoring, judge, scores, conditions, code, as_json=as_json)
+    exit_now(code)
 
 
 def _judge(run: str, by: str | None, field: str | None, crew: str | None) -> "Judge":
@@ -153,9 +166,17 @@ def _settings(values: dict[str, Any]) -> "BatchSettings":
 
 
 def _print(
-    stdout: "StreamSink", scoring: "Scoring", judge: "Judge", scores: "ScoreSet", exit_code: int, *, as_json: bool
-) -> None:
-    from crewrun.cli.score_report import lines
+    stdout: "StreamSink",
+    scoring: "Scoring",
+    judge: "Judge",
+    scores: "ScoreSet",
+    conditions: "ScoreConditions",
+    exit_code: int,
+    *,
+    as_json: bool,
+) -> int:
+    """Print the figures, and whether the conditions hold if all rows were judged. Returns the exit code."""
+    from crewrun.cli.score_report import condition_lines, lines
     from crewrun.cli.setup import put_data, run_loop, tell
     from crewrun.score.inputs_of_rows import inputs_of
 
@@ -163,7 +184,11 @@ def _print(
     if not as_json:
         inputs = run_loop(inputs_of, scoring.run, {row.id for one in figures for row in one.worst})
         tell(stdout, lines(scores, figures, inputs))
-        return
+    checks = conditions.check(scores, figures) if exit_code in (0, 3) else []
+    code = exit_code or (3 if any(check.holds for check in checks) else 0)
+    if not as_json:
+        tell(stdout, condition_lines(checks))
+        return code
     record = {
         "schema": "crewrun.score/1",
         "run": scoring.request.invocation.inputs,
@@ -171,7 +196,9 @@ def _print(
         "by": judge.by,
         "label": scores.label,
         "field": judge.field.text if judge.field is not None else None,
-        "exit_code": exit_code,
+        "exit_code": code,
         "scores": [one.to_json() for one in figures],
+        "conditions": [check.to_json() for check in checks],
     }
     put_data(stdout, json.dumps(record, indent=2))
+    return code

@@ -8,6 +8,7 @@ from crewrun.cli.wording import count, shortened
 
 if TYPE_CHECKING:
     from crewrun.score.figures import ScoreFigures
+    from crewrun.score.inequality import Check
     from crewrun.score.score_sets import ScoreSet
 
 _BAR = 40  # columns of the largest range
@@ -19,6 +20,14 @@ _INPUT_CHARS = 60
 def lines(scores: "ScoreSet", figures: Sequence["ScoreFigures"], inputs: Mapping[str, str]) -> list[str]:
     """All of them, in their order. `inputs` has those of the worst rows whose ids say nothing."""
     return [line for one in figures for line in _lines(scores.column(one.name), one, inputs)] or ["no row has a score"]
+
+
+def condition_lines(checks: Sequence["Check"]) -> list[str]:
+    """Whether each condition of --fail-if holds, and its value."""
+    return [
+        f"--fail-if '{check.condition.text}' {'holds' if check.holds else 'does not hold'}: {check.value_in_words}"
+        for check in checks
+    ]
 
 
 def _lines(name: str, one: "ScoreFigures", inputs: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,6 @@
 """`Expectation`: one entry of `expect:`. A `Check` is one thing that it asks of an output."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from crewrun.expect.comparison import Comparison, contains, is_equal, shown
 from crewrun.expect.field_path import FieldPath, NoValue, field_of_output, kind_of
 from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.loading.user_code import place_of
+from crewrun.patterns import Pattern, PatternTooSlow
 
 # A function of an expectation that takes longer counts as missed, so that it cannot block its row.
 _LONGEST_S = 60.0
@@ -26,6 +26,11 @@ class Check(Protocol):
     @property
     def inputs(self) -> frozenset[str] | None:
         """The fields of the row that it reads; None if it may read any."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """The paths of the output and of the row that it names."""
         ...
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
@@ -44,7 +49,7 @@ class Expectation:
         for check in self.checks:
             try:
                 fault = await check.fault(roots)
-            except NoValue as missing:
+            except (NoValue, PatternTooSlow) as missing:
                 fault = str(missing)
             except Exception as failed:
                 place = place_of(failed)
@@ -65,6 +70,11 @@ class Compared:
         """See `Check`."""
         return self.comparison.inputs
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return [side for side in (self.comparison.left, self.comparison.right) if isinstance(side, FieldPath)]
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
         return self.comparison.fault(roots)
@@ -82,6 +92,11 @@ class Called:
     def inputs(self) -> frozenset[str] | None:
         """See `Check`."""
         return frozenset() if self.parameters == ("output",) else None
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return ()
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`. Raises what the function raises."""
@@ -104,6 +119,11 @@ class Validated:
     schema: OutputSchema
     inputs: frozenset[str] | None = frozenset()
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
         try:
@@ -121,6 +141,11 @@ class Tested:
     test: Callable[[Any], bool]
     words: str
     inputs: frozenset[str] | None = frozenset()
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
@@ -167,12 +192,12 @@ def called_of(function: Callable[..., Any], name: str) -> Called:
     return Called(function, name, wanted(function, name, OF_EXPECTATIONS))
 
 
-def _matching(path: FieldPath, pattern: re.Pattern[str]) -> Tested:
+def _matching(path: FieldPath, pattern: Pattern) -> Tested:
     def test(value: Any) -> bool:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             raise NoValue(f"{path.text} is {kind_of(value)}, not a text")
-        return pattern.search(value) is not None
+        return pattern.occurs_in(value)
 
-    return Tested(path, test, f"matches {pattern.pattern}")
+    return Tested(path, test, f"matches {pattern.source}")

@@ -67,7 +67,17 @@ class ScoreSet:
 
     def column(self, name: str) -> str:
         """What a column with the score `name` is called: the label, or `LABEL.NAME` of several."""
-        return self.label if name == ONLY else f"{self.label}.{name}"
+        return self.column_of(self.label, name)
+
+    @staticmethod
+    def column_of(label: str, name: str) -> str:
+        """As `column`, of the scores with this label."""
+        return label if name == ONLY else f"{label}.{name}"
+
+    def missed_rows(self) -> tuple[int, int]:
+        """How many rows have a score that is false, such as an expectation that they missed; and how many there are."""
+        missed = [any(value is False for value in record["output"].values()) for record in self._records()]
+        return sum(missed), len(missed)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with self.path.open("rb") as file:

@@ -259,6 +259,45 @@ def test_any_text_with_words_is_a_sentence(place: Place, sentence: str) -> None:
     assert len(scores(place)) == 1
 
 
+@pytest.mark.parametrize(
+    ("condition", "code", "words"),
+    [
+        ("missed>0", 3, "holds: 3"),
+        ("missed > 99.9%", 3, "holds: 100%"),
+        ("one<95%", 0, "does not hold: 100%"),
+        ("expect.two<0.5", 3, "holds: 0"),
+        ("one.low>=1", 0, "does not hold: 0.5258"),
+    ],
+)
+def test_expectations_fail_a_command_where_a_condition_says_so(
+    place: Place, condition: str, code: int, words: str
+) -> None:
+    """Exit code 3 by the figures; the scores are the same, so another condition costs nothing."""
+    place.crew(llm="offline", more="expect: {one: output contains row.topic, two: output == 'x'}\n")
+    place.crewrun("score", RESULTS, "--expect", "--fail-if", condition, code=code)
+    assert place.stdout.splitlines()[-1] == f"--fail-if '{condition}' {words}"
+    done = figures(place, RESULTS, "--expect", "--fail-if", condition, "--fail-if", "missed>3", code=code)
+    assert (done["exit_code"], [one["holds"] for one in done["conditions"]]) == (code, [code == 3, False])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--expect", "--fail-if", "onee<1"), "there is no score 'onee' (did you mean 'one'?)"),
+        (("--expect", "--fail-if", "one=1"), "character 4: '=' is not one of >, >=, < and <="),
+        (("--by", "judge:length", "--fail-if", "size<1"), "there is no score 'size'; there are missed, "),
+        (("--by", "judge:length", "--fail-if", "length<9%"), "the scores are not from 0 to 1; leave the % out"),
+    ],
+)
+def test_a_condition_on_no_score_is_an_error(place: Place, args: tuple[str, ...], message: str) -> None:
+    """Before anything is checked where the names of the scores are known, else after; the scores stay."""
+    place.crew(llm="offline", more="expect: {one: output contains row.topic}\n")
+    place.crewrun("score", RESULTS, *args, code=2)
+    assert message in place.stderr
+    assert (place.folder / "in.scores.jsonl").exists() == ("--by" in args)
+    assert not (place.folder / "in.expect.scores.jsonl").exists()
+
+
 def test_a_score_goes_by_its_name(place: Place) -> None:
     """The one that `report` and `compare` use, so that it can be copied into --fail-if."""
     place.crewrun("score", RESULTS, "--by", "judge:length", "--name", "size")

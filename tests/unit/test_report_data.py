@@ -25,7 +25,7 @@ _TEXTS = st.text(st.characters(), max_size=40) | st.text(
     st.sampled_from("\ud800\udfff</script>\u202e\x00\x1b<!--&\"'\\"), max_size=40
 )
 _VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | _TEXTS,
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.floats() | _TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4),
     max_leaves=12,
 )

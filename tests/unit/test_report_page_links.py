@@ -1,9 +1,11 @@
 """The page of a report in a real browser: what leads from its figures to their rows, and how it names them."""
 
+from pathlib import Path
+
 import pytest
-from support.browser import Tab
+from support.browser import Browser, Tab
 from support.report_data import ReportData
-from support.report_pages import in_one_process, matching, needs_browser, search, shown_ids
+from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, search, shown_ids
 
 pytestmark = in_one_process
 
@@ -94,3 +96,13 @@ def test_the_labels_of_an_axis_differ_and_are_not_broken(tab: Tab) -> None:
     for at, labels in enumerate(tab.run("[...document.querySelectorAll('.ticks')].map(e => e.innerText.split('\\n'))")):
         assert len(set(labels)) == len(labels) >= 2, at
     assert set(tab.run("[...document.querySelectorAll('.ticks span')].map(e => e.getClientRects().length)")) == {1}
+
+
+@needs_browser
+def test_the_labels_of_few_bars_stand_at_their_edges(browser: Browser, tmp_path: Path) -> None:
+    """Ten bars of a score have one in the middle, not 0.3 at a quarter."""
+    score = {"name": "tone", "rows": 10, "mean": 0.5, "low": None, "high": None, "worst": []}
+    bars = {"edges": [n / 10 for n in range(11)], "counts": [1] * 10}
+    one = ready(browser.open(page_of(ReportData(9), tmp_path, scores=[score | {"histogram": bars}])))
+    assert one.texts("#scores .ticks span") == ["0", "0.5", "1"]
+    one.close()

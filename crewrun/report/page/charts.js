@@ -6,6 +6,7 @@ const CHART_WIDTH = 480;
 const CHART_HEIGHT = 96;
 // As many characters as fit below a chart, with room between the labels.
 const TICK_CHARS = 34;
+const FEW_BARS = 16;
 
 /**
  * Bars of equal width, one per bucket. Where they can be picked, the arrow keys go from bar to bar.
@@ -78,7 +79,9 @@ function bucket({ edges, counts }, at, how) {
 }
 
 function ticks(edges, format) {
-  const wanted = edges.length > 6 ? [5, 3, 2] : [2];
+  const bins = edges.length - 1;
+  // Labels stand at equal distances: among few bars, only where these are edges.
+  const wanted = [5, 4, 3, 2].filter((n) => n === 2 || (bins >= n - 1 && (bins >= FEW_BARS || bins % (n - 1) === 0)));
   const choices = wanted.map((n) => labels(edges, n, format));
   const fits = choices.find((texts) => texts.join("").length <= TICK_CHARS && new Set(texts).size === texts.length);
   const texts = fits ?? choices[choices.length - 1];

@@ -6,6 +6,7 @@ Each step returns a value that later steps need; together they are a `PreparedRu
 individual checks are in `preflight` and `locations`.
 """
 
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import Source
 from crewrun.batch.unsupported import check_supported
 from crewrun.executors import Opener, find_executor
+from crewrun.inspect.view import nearby
 from crewrun.library_warnings import written_by
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import AnswerCache
@@ -52,7 +54,7 @@ from crewrun.llm.gateway import Gateway
 from crewrun.messages import Endpoint
 from crewrun.runs.manifest import Manifest
 from crewrun.runs.opening import Opened, open_state
-from crewrun.runs.state import RunState
+from crewrun.runs.state import RunState, StateOptions
 from crewrun.target import Target
 from crewrun.worker import Worker, check_models, check_tools, model_hints
 
@@ -221,12 +223,27 @@ async def open_run(
             await _restore_limits(calls.limiters, opened.state)
             open_again = None if rows.is_once else rows.open_again
             repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
+            if repeat is not None and repeat.done:
+                _say_other_expectations(request, previous, options)
     if request.settings.budget_usd is not None:
         state = opened.state if opened else None
         async with closed_on_failure(state):
             budget = await open_budget(request.settings.budget_usd, state, calls.endpoints, calls.gateway)
         calls.limiters.budget = budget
     return opened, repeat
+
+
+def _say_other_expectations(request: BatchRequest, previous: PreviousRun | None, options: StateOptions) -> None:
+    """Say how to check rows that are done against an `expect:` that has changed since; a run of an older version does
+    not tell.
+    """
+    old = None if previous is None else previous.manifest.definition.get("expect")
+    if old is not None and options.manifest.definition["expect"] not in (old, ""):
+        run = shlex.quote(nearby(str(options.table or options.output or options.folder.path)))
+        request.say(
+            "expect: has changed; rows that are done keep what was said of them when they ran; to check all of them: "
+            f"crewrun score {run} --expect"
+        )
 
 
 def _is_at_same_addresses(previous: PreviousRun | None, manifest: Manifest) -> bool:

@@ -106,6 +106,7 @@ async def _manifest(
             "anywhere": identity.anywhere,
             "parts": identity.parts,
             "expectations": list(definition.target.expectations.by_name),
+            "expect": definition.target.expectations.digest,
             "earlier": [record.to_json() for record in other_records(previous, identity.definition)],
         },
         input_digest=await request.inputs.digest(),

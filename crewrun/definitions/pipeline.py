@@ -17,6 +17,7 @@ from crewrun.definitions.spec import CrewSpec
 from crewrun.definitions.validation import validate
 from crewrun.errors import CrewrunWarning
 from crewrun.expect.expectations import Expectations
+from crewrun.row import content_id
 from crewrun.target.crew import CrewTarget
 
 
@@ -49,7 +50,8 @@ def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: 
     crew = build(spec, source, folder, objects)
     if not rules.crewai:
         crew.set_crew_yaml()
-    expectations = Expectations(dict[str, Any](spec.expect or {}))
+    digest = content_id({"expect": source.data.get("expect")}) if spec.expect else ""
+    expectations = Expectations(dict[str, Any](spec.expect or {}), digest)
     _check_expectations(expectations, crew, source)
     target = CrewTarget(crew, expectations=expectations)
     return Definition(target, batch=batch, path=Path(path), kind=kind)

@@ -19,9 +19,12 @@ Checked = dict[str, bool | str]
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """The expectations of a crew by their names. A crew without any has none to check."""
+    """The expectations of a crew by their names. A crew without any has none to check. `digest` is that of their text,
+    without the code of functions.
+    """
 
     by_name: Mapping[str, "Expectation"]
+    digest: str = ""
 
     @property
     def inputs(self) -> frozenset[str] | None:

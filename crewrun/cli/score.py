@@ -33,6 +33,12 @@ def score(
     by: str | None = typer.Option(
         None, "--by", metavar="JUDGE", help="A function, module:function or file.py:function, or a sentence."
     ),
+    expect: bool = typer.Option(
+        False,
+        "--expect",
+        help="Check the outputs against `expect:` of the crew as it is now, into x.expect.scores.jsonl.",
+    ),
+    crew: flags.CrewOfRun = None,
     field: str | None = typer.Option(
         None, "--field", metavar="FIELD", help="Judge only this field of the output, such as items[0].price."
     ),
@@ -45,8 +51,9 @@ def score(
     """Judge the outputs of the rows of RUN that are ok, by a function or by a model, into x.scores.jsonl beside them.
 
     The function gets what its parameters name of output, input, row and result, and returns a number, True or False, or
-    a mapping of names to these. A sentence is judged by a model, from 0 to 1 with a reason. Repeating the command goes
-    on, and scores rows again whose output has changed. Prints mean, 90 % interval, distribution and the worst rows.
+    a mapping of names to these. A sentence is judged by a model, from 0 to 1 with a reason. --expect checks what
+    `expect:` in the crew says now. Repeating the command goes on, and scores rows again whose output has changed.
+    Prints mean, 90 % interval, distribution and the worst rows.
 
     Exit codes are those of crewrun batch: 0 all rows have scores; 2 RUN, JUDGE or a flag is wrong; 3 the judge failed
     on some rows; 75 a process is working on RUN.
@@ -62,7 +69,8 @@ def score(
     load_env()
     warn_of_variables()
     stdout = StreamSink(claim_stdout())
-    judge = _judge(run, by, field)
+    judge = _expectations(run, by, field, crew) if expect else _judge(run, by, field)
+    name = name or (judge.label if expect else None)
     settings = _settings(values)
     with ExitStack() as resources, Notice(settings.notify, run) as notice:
         command = ["crewrun", *sys.argv[1:]]
@@ -88,6 +96,23 @@ def _judge(run: str, by: str | None, field: str | None) -> "Judge":
     folder = os.path.dirname(os.path.realpath(run))
     load_env(Path(folder))
     return judge_by(by, field, [os.getcwd(), folder])
+
+
+def _expectations(run: str, by: str | None, field: str | None, crew: str | None) -> "Judge":
+    """The judge by what the crew expects: that of --crew, else the run's own, else the one in the working directory."""
+    from crewrun.cli.setup import load_crew
+    from crewrun.inspect.results_file import find_results_file
+    from crewrun.inspect.view import open_run
+    from crewrun.score.judges import judge_by_expectations
+
+    if by is not None or field is not None:
+        raise UsageError(
+            f"--expect {'--by' if by is not None else '--field'}: expect: says what is checked; leave one out"
+        )
+    if crew is None and find_results_file(run) is None:
+        with open_run(run) as view:
+            crew = os.path.relpath(os.path.join(view.manifest.cwd, view.manifest.crew))
+    return judge_by_expectations(load_crew(crew, "-"))
 
 
 def _settings(values: dict[str, Any]) -> "BatchSettings":

@@ -135,7 +135,7 @@ def _reached(path: str, names: Mapping[str, Any]) -> Iterator[_Function]:
 
 def _is_users(path: str) -> bool:
     """Whether `path` is one of the user's source files, or a notebook cell."""
-    return path.startswith("<ipython-input") or (path.endswith(".py") and is_users(path))
+    return is_users(path) and path.endswith((".py", ">"))
 
 
 @lru_cache(maxsize=1024)

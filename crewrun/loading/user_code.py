@@ -25,7 +25,9 @@ def is_installed(file: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
-    """Whether `file` is the user's own: neither installed, nor Python's, nor crewrun's."""
+    """Whether `file` is the user's own: neither installed, nor Python's, nor crewrun's. A cell of IPython's is too."""
+    if file.startswith("<ipython-input"):
+        return True
     return not (file.startswith((_STANDARD, "<", _OURS)) or is_installed(file))
 
 

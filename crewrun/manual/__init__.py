@@ -21,6 +21,7 @@ TOPICS = (
     "rows",
     "resuming",
     "inspecting",
+    "scores",
     "report",
     "overnight",
     "money",

@@ -23,6 +23,7 @@ _OTHER_WORDS = {
     "resuming": "resume restart continue repeat journal fresh replay state identity lock",
     "report": "page html browser viewer dashboard",
     "inspecting": "watching progress summary log notify display comparing diff regression",
+    "scores": "score expect expectations evaluation evaluate eval judge assert test tests quality",
     "overnight": "plan limits limit rpm tpm retries deadline outage outages cache time",
     "money": "budget cost costs price prices canary forecast spend tokens usage",
     "machines": "shards shard ray kubernetes cluster workers executor",

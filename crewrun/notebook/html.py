@@ -44,9 +44,11 @@ def _body(card: Card) -> Iterator[str]:
 
 
 def _table(grid: Grid) -> Iterator[str]:
-    yield f'<table style="{_TABLE}"><thead><tr>'
-    yield from (f'<th style="{_CELL}">{_words(head)}</th>' for head in grid.heads)
-    yield "</tr></thead><tbody>"
+    yield f'<table style="{_TABLE}">'
+    if any(grid.heads):
+        heads = "".join(f'<th style="{_CELL}">{_words(head)}</th>' for head in grid.heads)
+        yield f"<thead><tr>{heads}</tr></thead>"
+    yield "<tbody>"
     for row in grid.rows[:MOST_ROWS]:
         yield "<tr>"
         yield from (f'<td dir="auto" style="{_CELL}">{_words(cell)}</td>' for cell in row)

@@ -15,12 +15,12 @@ from crewrun.report.rows import micro_usd
 from crewrun.tier_use import STANDARD
 
 _OF_MODELS: Final = f"kind in ({ANSWER}, {TURN}, {FAILURE})"
+_ANSWERED: Final = f"kind in ({ANSWER}, {TURN})"
 _OF_TOOLS: Final = f"kind in ({TOOL}, {TOOL_FAILURE})"
+# As everywhere, calls are those that were answered; what failed ones were billed counts.
 _SUMS: Final = (
-    "count(*) as calls, coalesce(sum(prompt_tokens), 0) as prompt_tokens, "
-    "coalesce(sum(cached_prompt_tokens), 0) as cached_prompt_tokens, "
-    "coalesce(sum(completion_tokens), 0) as completion_tokens, sum(cost_usd) as cost, "
-    "sum(cost_usd is null) as unpriced"
+    f"coalesce(sum({_ANSWERED}), 0), coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_prompt_tokens), 0), "
+    f"coalesce(sum(completion_tokens), 0), sum(cost_usd), sum(cost_usd is null and {_OF_MODELS})"
 )
 _NAMES: Final = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens")
 
@@ -50,7 +50,7 @@ class RowTools:
 
 
 def by_model(view: View) -> list[dict[str, Any]]:
-    """Calls, tokens and money of each model over all sessions, the dearest first; failed calls count."""
+    """Calls, tokens and money of each model over all sessions, the dearest first."""
     query = f"select name, {_SUMS} from calls where {_OF_MODELS} group by name"  # noqa: S608  (ours)
     figures = [{"name": view.name(name), **_sums(sums)} for name, *sums in view.db.execute(query)]
     return sorted(figures, key=lambda one: (-(one["cost"] or 0), -one["calls"]))
@@ -70,10 +70,8 @@ def by_task(view: View) -> list[dict[str, Any]]:
     """As `by_model`, for each task, with the time that its calls and tools took and the number of its rows; in the
     order in which the tasks were first called.
     """
-    query = (
-        f"select task, sum(duration_ms), count(distinct row), {_SUMS.replace('count(*)', f'sum({_OF_MODELS})')}, "  # noqa: S608  (ours)
-        f"min(seq) from calls group by task order by min(seq)"
-    ).replace("sum(cost_usd is null)", f"sum(cost_usd is null and {_OF_MODELS})")
+    columns = f"task, sum(duration_ms), count(distinct row), {_SUMS}, min(seq)"
+    query = f"select {columns} from calls group by task order by min(seq)"  # noqa: S608  (ours)
     return [
         {"name": view.name(task), "duration_ms": duration_ms or 0, "rows": rows, **_sums(sums)}
         for task, duration_ms, rows, *sums, _ in view.db.execute(query)

@@ -20,6 +20,7 @@ from crewrun.report.row_pass import RowPass
 from crewrun.report.texts import TextPacks
 from crewrun.report.timeline import Timeline, read_timeline
 from crewrun.row import Row
+from crewrun.score.score_sets import open_scores
 
 EXTREME: Final = 100  # rows that are listed as the slowest and the most expensive
 
@@ -42,9 +43,9 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
     """
     view = results.view
     other = OtherRun(before, results) if before is not None else None
-    with pack_file() as text_packs, pack_file() as detail_packs:
+    with pack_file() as text_packs, pack_file() as detail_packs, open_scores(results.name, view) as scores:
         texts = TextPacks(text_packs, len(results.lines))
-        rows = RowPass(texts, RowTools(view))
+        rows = RowPass(texts, RowTools(view), scores)
         for record in results.records():
             rows.add(record)
         notes = [*results.notes]
@@ -52,7 +53,7 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
             notes += await _see_input(results, rows)
         texts.close()
         timeline = read_timeline(view.folder.log) if view is not None else Timeline()
-        details = RowDetails(results, rows, crew, timeline.prompts, other)
+        details = RowDetails(results, rows, crew, timeline, other)
         columns = pack("rows", rows.table.pieces(_columns(rows, other)))
         room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
         choice, made = await _add_details(details, rows, detail_packs, room, other)
@@ -65,7 +66,7 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
 
 def _columns(rows: RowPass, other: OtherRun | None) -> Mapping[str, Numbers | Codes]:
     """The columns that not every report has."""
-    columns = rows.fields.columns(len(rows.table))
+    columns = {**rows.fields.columns(len(rows.table)), **rows.scores.columns(len(rows.table))}
     if other is None:
         return columns
     other.changes.fill(len(rows.table))

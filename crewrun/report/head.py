@@ -52,8 +52,8 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
         "tool_failures": _tool_failures(status),
         "columns": rows.fields.to_json(),
         "comparison": None,
-        "scores": [],
-        "expectations": [],
+        "scores": rows.scores.to_json(),
+        "expectations": rows.expectations.to_json(),
     }
 
 

@@ -14,23 +14,27 @@ from crewrun.journal.keys import row_key
 from crewrun.report.details import shortened
 from crewrun.report.other_run import OtherRun
 from crewrun.report.row_pass import RowPass
+from crewrun.report.timeline import Timeline
 from crewrun.row import Row
 from crewrun.tables.writing.columns import decoded
 
 
 @dataclass(frozen=True, slots=True)
 class _Journal:
-    """What details need of a run: `inputs` by the ids of rows, and the numbers of their calls by their keys."""
+    """What details need of a run: `inputs` by the ids of rows, the numbers of their `calls` by their keys, and where
+    the log has `prompts`, by the numbers of calls.
+    """
 
     view: View
     rebuilt: RebuiltPrompts
     inputs: Mapping[str, dict[str, Any] | None]
     calls: Mapping[int, Sequence[int]]
+    prompts: Mapping[int, int]
 
 
 class RowDetails:
-    """The details of chosen rows. `prompts` is where the log has prompts, by the numbers of their calls; `other` has
-    the results of the run before.
+    """The details of chosen rows. `timeline` knows where the log has prompts; `other` has the results of the run
+    before.
     """
 
     def __init__(
@@ -38,13 +42,13 @@ class RowDetails:
         results: RunResults,
         rows: RowPass,
         crew: RunCrew,
-        prompts: Mapping[int, int],
+        timeline: Timeline,
         other: OtherRun | None = None,
     ) -> None:
         self._results = results
         self._rows = rows
         self._crew = crew
-        self._prompts = prompts
+        self._timeline = timeline
         self._other = other
 
     async def of_rows(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -55,7 +59,8 @@ class RowDetails:
         own_of = dict(map(self._own, numbers))
         calls = _calls_of(view, {row_key(row_id) for row_id in own_of})
         inputs = await inputs_of_rows(view.manifest, own_of)
-        journal = _Journal(view, RebuiltPrompts(view, self._crew), inputs, calls)
+        prompts = self._timeline.places_of_prompts({seq for seqs in calls.values() for seq in seqs})
+        journal = _Journal(view, RebuiltPrompts(view, self._crew), inputs, calls, prompts)
         return ((number, self._of_row(number, journal)) for number in numbers)
 
     def _of_result(self, number: int) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class RowDetails:
         row_id, own = self._own(number)
         seqs = journal.calls.get(row_key(row_id), ())
         calls = view.calls(f"seq in ({','.join(map(str, seqs))})", ()) if seqs else []
-        logged = {seq: self._logged(view, seq) for seq in seqs if seq in self._prompts}
+        logged = {seq: _logged(view, journal.prompts[seq]) for seq in seqs if seq in journal.prompts}
         prompts, why_not = journal.rebuilt.of_row(journal.inputs.get(row_id), record, calls, logged)
         detail: dict[str, Any] = {
             "record": record,
@@ -103,10 +108,12 @@ class RowDetails:
         record: dict[str, Any] = decoded(self._results.lines.at(number))
         return record
 
-    def _logged(self, view: View, seq: int) -> Any:
-        with view.folder.log.open("rb") as log:
-            log.seek(self._prompts[seq])
-            return json.loads(log.readline())["messages"]
+
+def _logged(view: View, place: int) -> Any:
+    """The prompt in the log that begins at `place`."""
+    with view.folder.log.open("rb") as log:
+        log.seek(place)
+        return json.loads(log.readline())["messages"]
 
 
 def _calls_of(view: View, keys: set[int]) -> dict[int, list[int]]:

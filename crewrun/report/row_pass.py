@@ -1,7 +1,7 @@
 """`RowPass`: goes once through the results and once through the input of a run, and fills what a report has of rows."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from crewrun.batch.failures import Failures
@@ -10,10 +10,12 @@ from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
 from crewrun.report.calls import RowTools
 from crewrun.report.fields import OutputFields
+from crewrun.report.judged import ExpectationTotals, ScoreColumns
 from crewrun.report.rows import RowTable, number_in, object_in, text_in
 from crewrun.report.spent import SpentByResults
 from crewrun.report.texts import TextPacks
 from crewrun.row import ErrorRecord, Row
+from crewrun.score.score_sets import OpenScores
 
 _MOST_UNFINISHED: Final = 10_000  # with their inputs
 
@@ -25,7 +27,7 @@ class RowPass:
     earlier sessions paid for, None if a price is unknown.
     """
 
-    def __init__(self, texts: TextPacks, tools: RowTools) -> None:
+    def __init__(self, texts: TextPacks, tools: RowTools, scores: Sequence[OpenScores] = ()) -> None:
         self.table = RowTable()
         self.fields = OutputFields()
         self.failures = Failures()
@@ -33,6 +35,7 @@ class RowPass:
         self.unfinished: list[Row] = []
         self.replayed_usd: float | None = 0.0
         self.spent = SpentByResults()
+        self.scores, self.expectations = ScoreColumns(scores), ExpectationTotals()
         self._texts = texts
         self._tools = tools
         self._keys = array("q")
@@ -44,6 +47,8 @@ class RowPass:
         self.table.add(record, self._tools.of_row(record["id"]))
         self._keys.append(row_key(record["id"]))
         self.spent.add(record)
+        self.scores.see(number, record)
+        self.expectations.see(number, record)
         message = text_in(error, "message") if record["status"] == "failed" else None
         self._texts.add(record.get("input"), record.get("output"), message)
         if record["status"] == "ok":

@@ -1,8 +1,7 @@
-"""What scores come to: `summarise` has mean, interval, distribution and worst rows of each score in a file of them."""
+"""What scores come to: a `ScoreCollector` has mean, interval, distribution and worst rows of each score."""
 
 import heapq
 from array import array
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import sqrt
 from statistics import NormalDist, fmean, stdev
@@ -66,15 +65,23 @@ class _Collected:
             heapq.heapreplace(self.worst, entry)
 
 
-def summarise(records: Iterable[Mapping[str, Any]]) -> list[ScoreFigures]:
-    """The figures of each score in lines of scores, in the order in which they appear. Failed rows have none."""
-    collected: dict[str, _Collected] = {}
-    for record in records:
-        for name, value in numbers_in(record.get("output")).items():
-            one = collected.setdefault(name, _Collected())
-            reason, is_bool = record["output"].get(REASON), isinstance(record["output"][name], bool)
-            one.add(str(record.get("id")), value, reason, is_bool=is_bool)
-    return [_figures(name, one) for name, one in collected.items()]
+class ScoreCollector:
+    """Takes scores row by row: 8 bytes of each, and the worst rows."""
+
+    def __init__(self) -> None:
+        self._collected: dict[str, _Collected] = {}
+
+    def add(self, row_id: str, output: Any) -> dict[str, float]:
+        """Take the output of a line of scores. Returns the numbers in it by the names of the scores."""
+        numbers = numbers_in(output)
+        for name, value in numbers.items():
+            one = self._collected.setdefault(name, _Collected())
+            one.add(row_id, value, output.get(REASON), is_bool=isinstance(output[name], bool))
+        return numbers
+
+    def figures(self) -> list[ScoreFigures]:
+        """The figures of each score, in the order in which they appeared."""
+        return [_figures(name, one) for name, one in self._collected.items()]
 
 
 def _figures(name: str, one: _Collected) -> ScoreFigures:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crewrun.definitions.definition import Definition
 from crewrun.definitions.names import NameResolver
 from crewrun.errors import DefinitionError, UsageError
 from crewrun.expect.arguments import OF_SCORES, wanted
 from crewrun.expect.field_path import FieldPath, field_of_output
 from crewrun.references import is_reference
 from crewrun.score.scored_rows import OF_JUDGE
-from crewrun.score.targets import JudgeTarget, ScoreTarget
+from crewrun.score.targets import ExpectationTarget, JudgeTarget, ScoreTarget
+from crewrun.score.values import REASON
 from crewrun.target.base import Target
 
+EXPECT = "expect"  # the name of the scores that say whether expectations are met
 _WHAT = 'a function, module:function or file.py:function, or a sentence to judge by: --by "The answer is polite."'
 
 
@@ -52,6 +55,17 @@ def judge_by(by: str, field: str | None, folders: Sequence[str]) -> Judge:
     ):
         raise UsageError(f"--by {text!r}: names no function; it needs {_WHAT}")
     return Judge(text, "judge", JudgeTarget(text), OF_JUDGE, path, Path(os.devnull))
+
+
+def judge_by_expectations(definition: Definition) -> Judge:
+    """The judge that checks what a crew expects of its outputs. Raises UsageError if it expects nothing."""
+    expected = definition.target.expectations
+    if not expected.by_name:
+        raise UsageError(f"--expect: {definition.path} has no expect:, so there is nothing to check")
+    if REASON in expected.by_name:
+        raise UsageError(f"--expect: an expectation is called {REASON!r}, which is where the reasons are; rename it")
+    file = definition.path.resolve()
+    return Judge(f"expect: of {file.name}", EXPECT, ExpectationTarget(expected), ("output", "input"), None, file)
 
 
 def _field(field: str | None) -> FieldPath | None:

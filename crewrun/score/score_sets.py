@@ -1,37 +1,47 @@
-"""`find_scores`: the scores beside a run's results, for `report`, `compare` and others that show them."""
+"""`find_scores` and `open_scores`: the scores beside a run's results, for `report`, `compare` and others."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import os
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from crewrun.errors import UsageError
 from crewrun.expect.field_path import FieldPath, field_of_output
 from crewrun.inspect.view import View
+from crewrun.journal.done_index import Positions
+from crewrun.journal.keys import row_key
+from crewrun.references import is_reference
 from crewrun.runs.folder import folder_of
 from crewrun.runs.manifest import Manifest, read_manifest
-from crewrun.runs.results import lines_of
-from crewrun.score.figures import ScoreFigures, summarise
+from crewrun.score.figures import ScoreCollector, ScoreFigures
 from crewrun.score.names import SUFFIX, base_of, name_in, stem_of
 from crewrun.score.scored_rows import DIGEST, FIELD, digest_of
-from crewrun.score.values import ONLY, REASON, numbers_in
+from crewrun.score.values import ONLY, numbers_in
 from crewrun.tables.writing.columns import decoded
 
 
 @dataclass(frozen=True, slots=True)
 class RowScore:
-    """The scores of one row by name, with true as 1, and the reason if there is one. `digest` is what was judged."""
+    """The scores of one row by name, with true as 1. `digest` tells what was judged, of which `field` of the output."""
 
     scores: Mapping[str, float]
-    reason: str | None
     digest: str
     field: FieldPath | None
 
-    def is_of(self, record: Mapping[str, Any]) -> bool:
-        """Whether `record`, the row's result now, is what was judged."""
-        return self.digest == digest_of(record, self.field)
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "RowScore":
+        """From a line of scores."""
+        own = record["input"]
+        field = field_of_output(own[FIELD]) if isinstance(own.get(FIELD), str) else None
+        return cls(numbers_in(record["output"]), str(own.get(DIGEST)), field)
+
+    def is_of(self, result: Mapping[str, Any]) -> bool:
+        """Whether the output and the input of `result` are those that were judged."""
+        return result.get("status") == "ok" and self.digest == digest_of(result, self.field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +54,66 @@ class ScoreSet:
     label: str
     by: str | None
 
-    def rows(self) -> Iterator[tuple[str, RowScore]]:
-        """The id of each row that has scores, with them."""
-        for record in self._records():
-            scores = numbers_in(record.get("output"))
-            own = record.get("input")
-            if not scores or not isinstance(own, Mapping):
-                continue
-            reason, field = record["output"].get(REASON), own.get(FIELD)
-            path = field_of_output(field) if isinstance(field, str) else None
-            yield str(record.get("id")), RowScore(scores, reason, str(own.get(DIGEST)), path)
-
     def figures(self) -> list[ScoreFigures]:
         """Mean, interval, distribution and worst rows of each score."""
-        return summarise(self._records())
+        collector = ScoreCollector()
+        for record in self._records():
+            collector.add(record["id"], record["output"])
+        return collector.figures()
+
+    def rows(self) -> Iterator[tuple[str, RowScore]]:
+        """The id of each row that has scores, with them."""
+        return ((record["id"], RowScore.of(record)) for record in self._records())
 
     def column(self, name: str) -> str:
         """What a column with the score `name` is called: the label, or `LABEL.NAME` of several."""
         return self.label if name == ONLY else f"{self.label}.{name}"
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        for line in lines_of(self.path):
-            with suppress(ValueError):
-                record = decoded(line)
-                if record.get("status") == "ok":
-                    yield record
+        with self.path.open("rb") as file:
+            yield from filter(None, map(_record, file))
+
+
+class OpenScores:
+    """The scores of a set by the rows that they judge: 24 bytes per row."""
+
+    def __init__(self, scores: ScoreSet, file: BinaryIO) -> None:
+        self.set = scores
+        self._file = file
+        self._keys, self._starts, self._sizes = array("q"), array("q"), array("q")
+        start = 0
+        for line in file:
+            if (record := _record(line)) is not None:
+                self._keys.append(row_key(record["id"]))
+                self._starts.append(start)
+                self._sizes.append(len(line))
+            start += len(line)
+        self._by_key = Positions(self._keys, len(self._keys))
+
+    def of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The scores of a result by their names, and possibly a `reason`; None without any, and when the output or the
+        input is another one now than what was judged.
+        """
+        number = self._by_key.find(row_key(str(record.get("id"))))
+        if number is None:
+            return None
+        line = _record(os.pread(self._file.fileno(), self._sizes[number], self._starts[number]))
+        output: Mapping[str, Any] | None = line["output"] if line and RowScore.of(line).is_of(record) else None
+        return output
+
+
+@contextmanager
+def open_scores(run: str, view: View | None) -> Iterator[Sequence[OpenScores]]:
+    """The scores beside the results of `run`, as from `find_scores`, open for reading. Those that cannot be read are
+    left out.
+    """
+    with ExitStack() as files:
+        sets = []
+        for scores in find_scores(run, view):
+            with suppress(OSError):
+                file = files.enter_context(scores.path.open("rb"))
+                sets.append(OpenScores(scores, file))
+        yield sets
 
 
 def find_scores(run: str, view: View | None) -> list[ScoreSet]:
@@ -77,9 +122,8 @@ def find_scores(run: str, view: View | None) -> list[ScoreSet]:
     Scores of other results with a similar name are left out.
     """
     base = base_of(run, view)
-    pattern = f"{escape(stem_of(base))}*{SUFFIX}"
     sets = []
-    for path in sorted(base.parent.glob(pattern)):
+    for path in sorted(base.parent.glob(f"{escape(stem_of(base))}*{SUFFIX}")):
         manifest = _manifest(path)
         if manifest is None and name_in(path, base) is not None:
             continue
@@ -88,6 +132,16 @@ def find_scores(run: str, view: View | None) -> list[ScoreSet]:
         label = name_in(path, base) or (_label(manifest) if manifest is not None else ONLY)
         sets.append(ScoreSet(path, label, manifest.crew if manifest is not None else None))
     return sets
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line of scores, None for any other line, and for that of a row without scores."""
+    try:
+        record = decoded(line)
+    except ValueError:
+        return None
+    is_ours = isinstance(record, dict) and isinstance(record.get("id"), str) and isinstance(record.get("input"), dict)
+    return record if is_ours and record.get("status") == "ok" and numbers_in(record.get("output")) else None
 
 
 def _manifest(path: Path) -> Manifest | None:
@@ -99,6 +153,4 @@ def _manifest(path: Path) -> Manifest | None:
 
 def _label(manifest: Manifest) -> str:
     """The function's name, or `judge`."""
-    from crewrun.references import is_reference
-
     return manifest.crew.rpartition(":")[2].rpartition(".")[2] if is_reference(manifest.crew) else "judge"

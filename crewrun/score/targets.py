@@ -1,4 +1,6 @@
-"""What a row of scores runs: `ScoreTarget` calls a function of the user's, `JudgeTarget` asks a model."""
+"""What a row of scores runs: `ScoreTarget` calls a function of the user's, `JudgeTarget` asks a model, and
+`ExpectationTarget` checks what the crew expects.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,8 +10,9 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.task import Task
 from crewrun.expect.arguments import arguments_of
+from crewrun.expect.expectations import Expectations
 from crewrun.score.scored_rows import PROBLEM
-from crewrun.score.values import scores_of
+from crewrun.score.values import REASON, scores_of
 from crewrun.target.base import Target
 from crewrun.target.crew import CrewTarget
 
@@ -65,6 +68,26 @@ class ScoreTarget(Target):
     async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
         """The scores of one row. Raises BadScore, and what the function raises."""
         return scores_of(await call(self.user_code, **arguments_of(self._parameters, inputs or {})), self.name)
+
+
+class ExpectationTarget(Target):
+    """Checks each output against a crew's `expectations`: true and false by their names, and why not as the reason."""
+
+    kind = "expectations"
+
+    def __init__(self, expected: Expectations) -> None:
+        self._expected = expected
+
+    def problem(self, inputs: Mapping[str, Any]) -> str | None:
+        """None: an output that lacks a field has missed what is expected of it."""
+        return None
+
+    async def akickoff(self, inputs: Mapping[str, Any] | None = None) -> Any:
+        """Whether the output meets each."""
+        row = inputs or {}
+        checked = await self._expected.check(row.get("output"), row.get("input") or {})
+        missed = [f"{name}: {reason}" for name, reason in checked.items() if reason is not True]
+        return {**{name: reason is True for name, reason in checked.items()}, REASON: "; ".join(missed) or None}
 
 
 class JudgeTarget(CrewTarget):

@@ -62,6 +62,9 @@ def fill(folder: Path, section: str) -> None:
     for block in blocks(section, "yaml"):
         if block.text.startswith("agents:") and "tickets.csv" in section:
             (folder / "crew.yaml").write_text(block.text)
+    for block in blocks(section, "python"):
+        if block.text.startswith("# checks.py\n"):
+            (folder / "checks.py").write_text(block.text)
     for block in blocks(section, "text"):
         if block.text.startswith("id,"):
             (folder / "tickets.csv").write_text(block.text)

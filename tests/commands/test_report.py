@@ -103,6 +103,18 @@ def test_a_path_that_must_not_be_written_is_refused(place: Place, output: str, w
     assert words in place.stderr
 
 
+def test_prompts_of_the_log_come_before_rebuilt_ones(place: Place) -> None:
+    """As in `show`: with --log-prompts they are what was sent, whatever became of the crew."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("--log-prompts")
+    place.crewrun("show", "in.results.jsonl", "line:2", "--json")
+    shown = json.loads(place.stdout)
+    place.crewrun("report", "in.results.jsonl", "-o", "page.html")
+    details = read_report(place.folder / "page.html").details
+    assert details[1]["calls"] == shown["calls"]
+    assert [detail["calls"][0]["prompt_source"] for detail in details.values()] == ["log", "log"]
+
+
 def test_a_batch_writes_its_report_at_the_end(place: Place) -> None:
     """As the command does later, and says so."""
     place.rows({"topic": "one"}, {"topic": "two"})

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.command import topics
+from support.report_page import read_report
 from support.scripted_provider import Asked, Fickle, Reply
 from support.workspace import RESULTS, STATE, Place
 
@@ -274,3 +275,40 @@ def test_scores_are_results_that_other_commands_read(place: Place) -> None:
     assert "rows: 3 ok, 0 failed" in place.stdout
     place.crewrun("show", "in.scores.jsonl", "--json")
     assert Path(place.folder / "in.scores.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_expectations_are_checked_again_as_they_are_now(place: Place) -> None:
+    """Of rows that are done, without a call and without --by; the crew is the run's own."""
+    place.crewrun("score", RESULTS, "--expect", code=2)
+    assert "has no expect:, so there is nothing to check" in place.stderr
+    place.crew(llm="offline", more="expect: {one: output contains row.topic, two: output == 'x'}\n")
+    done = figures(place, RESULTS, "--expect")["scores"]
+    assert [(one["name"], one["mean"], len(one["worst"])) for one in done] == [("one", 1, 0), ("two", 0, 0)]
+    row = next(iter(scores(place, "in.expect.scores.jsonl").values()))
+    assert (row["one"], row["two"], row["reason"][:15]) == (True, False, "two: output is ")
+    place.crew(llm="offline", more="expect: {one: output contains 'zzz'}\n")
+    assert [one["mean"] for one in figures(place, RESULTS, "--expect")["scores"]] == [0]
+    place.crewrun("score", RESULTS, "--expect", "--by", "judge:length", code=2)
+
+
+def test_a_report_has_scores_and_expectations(place: Place) -> None:
+    """A column for each score, figures, the lowest rows; a score of another output than the present one is left out."""
+    place.crew(llm="offline", more="expect: {one: output != 'y', short: output == 'x'}\n")
+    place.batch("--fresh")
+    place.crewrun("score", RESULTS, "--by", "judge:length")
+    place.crewrun("score", RESULTS, "--by", "judge:several", "--name", "more")
+    place.crewrun("report", RESULTS, "-o", "x.html")
+    page = read_report(place.folder / "x.html")
+    lengths = [float(len(json.loads(line)["output"])) for line in place.results.read_text().splitlines()]
+    assert sorted(page.columns["score.length"]) == sorted(lengths)
+    assert page.columns["score.more.is_ok"] == [1, 1, 1]
+    names = [(one["name"], one["rows"]) for one in page.head["scores"]]
+    assert names == [("more.cost", 3), ("more.is_ok", 3), ("more.share", 3), ("length", 3)]
+    assert [(one["name"], one["checked"], one["missed"]) for one in page.head["expectations"]] == [
+        ("one", 3, 0),
+        ("short", 3, 3),
+    ]
+    shutil.rmtree(place.folder / STATE)
+    place.results.write_text(re.sub(r'"output":"[^"]*"', '"output":"other"', place.results.read_text(), count=1))
+    place.crewrun("report", RESULTS, "-o", "x.html")
+    assert read_report(place.folder / "x.html").columns["score.length"].count(None) == 1

@@ -198,6 +198,14 @@ async def test_a_blocking_call_is_a_warning_with_its_place() -> None:
     ]
 
 
+async def test_the_place_may_be_a_cell_of_ipython() -> None:
+    """Not the program that started IPython, which is no package's file either."""
+    cell = compile("crew.kickoff({'n': 1})", "<ipython-input-3-0a1b2c>", "exec")
+    async with scripted("answer"):
+        with pytest.warns(CrewrunWarning, match=r"^<ipython-input-3-0a1b2c>:1: kickoff\(\) blocks"):
+            exec(cell, {"crew": crew})
+
+
 async def test_what_is_sent_to_a_thread_blocks_nothing() -> None:
     """Such a method stays in the loop of its caller."""
     here = threading.get_ident()

@@ -74,6 +74,10 @@ class MockProcess:
         """Move the mock's clock forward."""
         self._send("POST", "/clock", {"advance_s": seconds})
 
+    def job_count(self) -> int:
+        """How many of OpenAI's batch jobs it has made."""
+        return len(self._send("GET", "/v1/batches?limit=100")["data"])
+
     def batch_faults(self) -> dict[str, Any]:
         """What goes wrong with batch jobs, by name; None is what does not."""
         faults: dict[str, Any] = self._send("GET", "/batch-faults")

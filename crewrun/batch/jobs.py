@@ -56,6 +56,18 @@ def open_jobs(settings: BatchSettings, state: RunState, limiters: LocalLimiters,
     return RunJobs(JobsOptions(settings.batch_delay_s, ends_in_s, timing), state.jobs, limiters, open_api)
 
 
+async def warning_of_jobs(state: RunState) -> str | None:
+    """What to say in a run without batch jobs of those that earlier sessions of it have left at the provider."""
+    jobs = [job for job in await state.jobs.jobs() if not job.end]
+    if not jobs:
+        return None
+    many = f"{len(jobs):,} batch job{'' if len(jobs) == 1 else 's'} of this run"
+    return (
+        f"{many} with {sum(job.lines for job in jobs):,} requests may still be at the provider; without --tier batch "
+        "their answers are not used, and those calls are paid again"
+    )
+
+
 async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
     """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them."""
     await jobs.finish()

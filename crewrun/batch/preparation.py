@@ -17,7 +17,7 @@ from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
-from crewrun.batch.jobs import check_jobs, uses_jobs
+from crewrun.batch.jobs import check_jobs, uses_jobs, warning_of_jobs
 from crewrun.batch.locations import (
     Places,
     check_not_input,
@@ -235,6 +235,9 @@ async def open_run(
             resources.enter_context(written_by(opened.state.warned))
             calls.gateway.refused.update(opened.state.refused)
             await _restore_limits(calls.limiters, opened.state)
+            sends_live = not (calls.in_jobs or request.settings.replay)
+            if sends_live and (warning := await warning_of_jobs(opened.state)):
+                request.say(f"warning: {warning}")
             open_again = None if rows.is_once else rows.open_again
             repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
     if request.settings.budget_usd is not None:

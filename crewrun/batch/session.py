@@ -151,7 +151,7 @@ class Session:
         deadline_s = self._run.options.deadline_s
         watchers: list[Watcher] = [
             SignalWatcher(signals, self._stop, self._display.display),
-            StopWatcher(self._stop, self._progress, self._display.display, self._settings.grace, self._is_stuck),
+            self._stop_watcher(),
             self._display,
             self._gauge,
             HeartbeatWatcher(self._history, self._gauge),
@@ -161,6 +161,10 @@ class Session:
         if self._canary_watcher is not None:
             watchers.append(self._canary_watcher)
         return watchers
+
+    def _stop_watcher(self) -> StopWatcher:
+        display, has_jobs = self._display.display, self._jobs is not None
+        return StopWatcher(self._stop, self._progress, display, self._settings.grace, self._is_stuck, has_jobs)
 
     def _watch_canary(self, canary: Canary, display: Display) -> CanaryWatcher:
         limit_usd = self._settings.max_forecast_usd

@@ -62,13 +62,15 @@ class Stopping:
     """How a run ends, for displays.
 
     `until` is when rows in flight are given up, by `anyio.current_time`. `is_now`: they are given up at once;
-    `is_stuck`: as well, since they wait for a provider that will not answer in time.
+    `is_stuck`: as well, since they wait for a provider that will not answer in time, or `for_jobs` that go on without
+    the run.
     """
 
     reason: StopReason
     until: float
     is_now: bool = False
     is_stuck: bool = False
+    for_jobs: bool = False
 
 
 class Stop:

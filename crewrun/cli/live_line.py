@@ -156,6 +156,8 @@ def stopping_words(stopping: Stopping, in_flight: int, left_s: float) -> str:
         return f"stopping{why}"
     if stopping.is_now or left_s <= 0:
         return f"ending now: {rows} given up; the same command runs them again{why}"
+    if stopping.is_stuck and stopping.for_jobs:
+        return f"stopping: {rows} wait for batch jobs, whose answers the same command uses{why}"
     if stopping.is_stuck:
         return f"stopping: {rows} given up, as they wait for a provider that does not answer{why}"
     then = "again ends now" if reason.is_signal else "Ctrl-C ends now"

@@ -4,7 +4,7 @@ The direct transport is built for many small requests to one address; here there
 are read line by line.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -57,7 +57,7 @@ class JobsHttp:
         form.add_field("file", content, filename="crewrun.jsonl", content_type="application/jsonl")
         return await self.json("POST", path, data=form)
 
-    async def lines(self, path: str) -> AsyncIterator[bytes]:
+    async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
         """The lines of a file, without blank ones, as they arrive."""
         async with self._open("GET", path, {}) as response:
             rest = b""

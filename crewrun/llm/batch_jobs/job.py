@@ -4,7 +4,7 @@ A job is made of lines, one request each. When it has ended, every line has at m
 run may have none. https://platform.openai.com/docs/guides/batch
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -119,11 +119,11 @@ class BatchApi(Protocol):
         """The job as it is now."""
         ...
 
-    def jobs(self, since: float) -> AsyncIterator[Job]:
+    def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """The account's jobs that were created at `since`, a Unix time, or later; the latest first."""
         ...
 
-    def results(self, job: Job) -> AsyncIterator[LineResult]:
+    def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         """The results of a job that has ended, in any order."""
         ...
 

@@ -9,6 +9,7 @@ here: a job without an id is looked for at the provider before a line of it is s
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -84,6 +85,7 @@ class JobTask:
         self.stored = stored
         self.job: Job | None = None
         self.has_ended = False
+        self.is_answering = False  # its rows wait no longer, or will not in a moment
         self.is_cancelled = False
         self.created = anyio.Event()  # no create is on its way
         self.left: list[WaitingLine] = []  # lines that were not run and that rows wait for
@@ -98,6 +100,11 @@ class JobTask:
             self.created.set()
         self.line_ids = {line.custom_id for line in self._lines if not line.is_taken}
         self._hurry = anyio.Event()
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the provider has counted the job's lines, which it does once they are valid and have room."""
+        return self.job is not None and self.job.lines is not None
 
     def expects(self, line_id: str) -> bool:
         """Whether the job may still bring the result of a line."""
@@ -204,9 +211,10 @@ class JobTask:
         return job
 
     async def _in_list(self) -> Job | None:
-        async for job in self._api.jobs(self.stored.intended_at - _CLOCK_S):
-            if job.metadata.get(METADATA_KEY) == self.stored.intent:
-                return job
+        async with aclosing(self._api.jobs(self.stored.intended_at - _CLOCK_S)) as jobs:
+            async for job in jobs:
+                if job.metadata.get(METADATA_KEY) == self.stored.intent:
+                    return job
         return None
 
     async def _wait_for_end(self, job: Job) -> Job:
@@ -239,15 +247,17 @@ class JobTask:
     async def _keep(self, job: Job) -> None:
         """Read all results into the journal."""
         several: list[LineResult] = []
-        async for result in self._api.results(job):
-            several.append(result)
-            if len(several) == _KEPT_AT_ONCE:
-                await self._store.keep(self.stored.number, several)
-                several = []
+        async with aclosing(self._api.results(job)) as results:
+            async for result in results:
+                several.append(result)
+                if len(several) == _KEPT_AT_ONCE:
+                    await self._store.keep(self.stored.number, several)
+                    several = []
         await self._store.keep(self.stored.number, several)
 
     async def _answer(self) -> None:
         """Give the results to the rows that wait, also to those that begin to wait meanwhile."""
+        self.is_answering = True
         while self._waiting:
             line_ids = list(self._waiting)[:_AT_ONCE]
             results = await self._store.results(self.stored.number, line_ids)

@@ -4,7 +4,8 @@ https://platform.openai.com/docs/api-reference/batch
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from crewrun.errors import ServerError
@@ -61,7 +62,7 @@ class OpenAIBatches:
         """See `BatchApi.get`."""
         return _job(await self._http.json("GET", f"/batches/{job_id}"))
 
-    async def jobs(self, since: float) -> AsyncIterator[Job]:
+    async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
         after: dict[str, str] = {}
         while True:
@@ -75,11 +76,12 @@ class OpenAIBatches:
                 return
             after = {"after": jobs[-1].id}
 
-    async def results(self, job: Job) -> AsyncIterator[LineResult]:
+    async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         """See `BatchApi.results`."""
         for file_id in job.results:
-            async for line in self._http.lines(f"/files/{file_id}/content"):
-                yield _result(as_object(line))
+            async with aclosing(self._http.lines(f"/files/{file_id}/content")) as lines:
+                async for line in lines:
+                    yield _result(as_object(line))
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import TaskGroup
 
 from crewrun.errors import CallError, EndpointRefused, OutputFailed, RunStopped
 from crewrun.limits.local_limiters import LocalLimiters
@@ -35,6 +34,8 @@ _LOOK_S: Final = 0.1
 _SETTLE_S: Final = 0.3
 # So many jobs may end without running a line before its row fails.
 _MOST_SENDS: Final = 3
+# A job that had no room beside others is tried again when one of them ends, or after so many intervals between looks.
+_CROWDED_PAUSES: Final = 10
 # How long the end of a session waits for the answer to a create, without which the job has to be looked for.
 _CREATE_S: Final = 5.0
 
@@ -110,7 +111,7 @@ class RunJobs:
         self._rows: Counter[int] = Counter()
         self._live = ""  # why lines go live from now on
         self._awake = anyio.Event()
-        self._tasks: TaskGroup | None = None
+        self._begun: list[tuple[_Route, JobTask]] = []  # jobs that nobody follows yet
 
     async def open(self) -> None:
         """Read the jobs of earlier sessions, and set aside what their lines may cost."""
@@ -146,14 +147,17 @@ class RunJobs:
 
     async def run(self) -> None:
         """Send jobs when they are due, and follow them."""
-        async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._end_in_time)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_in_time)
             while True:
                 self._awake = anyio.Event()
-                is_quiet = self.is_quiet(self.rows_waiting)
+                is_quiet = self.is_quiet(self.rows_waiting) and not any(job.is_answering for job in self.jobs)
                 for route in list(self._routes.values()):
-                    while route.gatherer.is_due(is_quiet=is_quiet, settle_s=_SETTLE_S):
+                    while route.has_room and route.gatherer.is_due(is_quiet=is_quiet, settle_s=_SETTLE_S):
                         self._begin(route, route.gatherer.take())
+                begun, self._begun = self._begun, []
+                for route, job in begun:
+                    tasks.start_soon(self._follow, route, job)
                 is_waiting = any(len(route.gatherer) for route in self._routes.values())
                 with anyio.move_on_after(_LOOK_S if is_waiting else inf):
                     await self._awake.wait()
@@ -276,9 +280,8 @@ class RunJobs:
         self._start(route, JobTask(route.api, self._store, stored, timing, name, new=lines))
 
     def _start(self, route: "_Route", job: JobTask) -> None:
-        assert self._tasks is not None  # noqa: S101  (rows run only while `run` does)
         route.jobs.append(job)
-        self._tasks.start_soon(self._follow, route, job)
+        self._begun.append((route, job))
 
     async def _follow(self, route: "_Route", job: JobTask) -> None:
         error: Exception | None = None
@@ -330,6 +333,7 @@ class _Route:
         self.api = api
         self.gatherer = gatherer
         self.jobs: list[JobTask] = []
+        self._is_crowded = False
         parts = urlsplit(endpoint.base_url or "")
         # Without secrets, and without the key: a new key of the same account finds its jobs.
         self.name = f"{endpoint.provider} {parts.netloc.rpartition('@')[2]}{parts.path} {endpoint.model}"
@@ -340,10 +344,18 @@ class _Route:
 
     def crowd(self, job: JobTask, pause_s: float) -> None:
         """The provider has no room for `job`: send less at once, when another one ends or after a while."""
-        gatherer = self.gatherer
-        if len(self.jobs) == 1:  # else it may have room when the others have ended
-            gatherer.most_lines = max(1, min(gatherer.most_lines, job.stored.lines) // 2)
-        gatherer.blocked_until = anyio.current_time() + pause_s
+        self._is_crowded = True
+        is_alone = len(self.jobs) == 1
+        if is_alone:  # else it may have room when the others have ended
+            self.gatherer.most_lines = max(1, min(self.gatherer.most_lines, job.stored.lines) // 2)
+        self.gatherer.blocked_until = anyio.current_time() + (pause_s if is_alone else _CROWDED_PAUSES * pause_s)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job can go. Once the provider had no room for one, they go one after the other, each when the
+        one before has passed validation.
+        """
+        return not self._is_crowded or all(job.is_accepted for job in self.jobs)
 
     @property
     def wait(self) -> Wait:

@@ -32,6 +32,8 @@ from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
 from crewrun.tracebacks import shorten
 
+# Settings that say how a file is read.
+_OF_FILES = frozenset({"format", "delimiter", "encoding", "sheet"})
 _CANCELLED = StopReason("interrupted", "cancelled")
 
 
@@ -124,28 +126,38 @@ class _Job:
         return run
 
 
-def _prepared(inputs: Any, crew: Any, output: Any, settings: Mapping[str, Any], function: str) -> _Job:
+def _prepared(inputs: Any, crew: Any, output: Any, keywords: Mapping[str, Any], function: str) -> _Job:
     learn(environment_secrets())
-    values = checked({"output": output, **settings}, function)
-    rows = None if isinstance(inputs, str | os.PathLike) else IterableInputs(python_rows(inputs))
-    if rows is None and os.fspath(inputs) in ("-", "/dev/stdin"):
-        raise UsageError("inputs='-': give the rows of standard input: (json.loads(line) for line in sys.stdin)")
+    values = checked({"output": output, **keywords}, function)
+    rows = _rows_of(inputs, values)
     definition = definition_of(crew, strict=bool(values.get("strict")), engine=values.get("engine"))
-    merged_settings = merged(values, definition.batch)
-    if merged_settings.executor != "inline" and not isinstance(crew, str | os.PathLike):
+    is_named = isinstance(crew, str | os.PathLike)
+    settings = merged(values, definition.batch)
+    if settings.executor != "inline" and not is_named:
         raise UsageError("executor: workers elsewhere load the crew themselves; name it, as in crew='crew.py:crew'")
-    if rows is not None and merged_settings.output is None:
-        merged_settings = replace(merged_settings, output=default_output(crew, merged_settings))
+    if rows is not None:
+        settings = replace(settings, format=None, delimiter=None, encoding=None, sheet=None)  # the project's defaults
+        settings = replace(settings, output=settings.output or default_output(crew, definition, settings))
     words = command()
     invocation = Invocation(
         inputs=os.fspath(inputs) if rows is None else rows.name,
-        crew=os.fspath(crew) if isinstance(crew, str | os.PathLike) else str(definition.path),
+        crew=os.fspath(crew) if is_named else str(definition.path),
         command=words,
         resume_command=" ".join(SAME_CALL) if words == [*SAME_CALL] else None,
     )
-    request = BatchRequest(invocation, definition, merged_settings, 1, rows)
-    can_retry = rows is None and isinstance(crew, str | os.PathLike)
-    return _Job(request, display_for(merged_settings), shows_report(merged_settings), can_retry)
+    request = BatchRequest(invocation, definition, settings, 1, rows)
+    return _Job(request, display_for(settings), shows_report(settings), can_retry=rows is None and is_named)
+
+
+def _rows_of(inputs: Any, values: Mapping[str, Any]) -> IterableInputs | None:
+    """The rows of the program, None for a path. Raises UsageError."""
+    if isinstance(inputs, str | os.PathLike):
+        if os.fspath(inputs) in ("-", "/dev/stdin"):
+            raise UsageError("inputs='-': give the rows of standard input: (json.loads(line) for line in sys.stdin)")
+        return None
+    for name in _OF_FILES & values.keys():
+        raise UsageError(f"{name}: says how a file is read, and these rows come from a Python program")
+    return IterableInputs(python_rows(inputs))
 
 
 def _is_in_loop() -> bool:

@@ -75,9 +75,10 @@ def name_of(crew: Any) -> str:
     return name if isinstance(name, str) and name else "crew" if isinstance(crew, Crew) else type(crew).__name__
 
 
-def folder_name_of(crew: Any) -> str:
-    """`name_of` as the name of a folder."""
-    return _NO_NAME.sub("-", name_of(crew)).strip("-.")[:80] or "crew"
+def folder_name_of(crew: Any, definition: Definition) -> str:
+    """The crew's own name, else `name_of`, as the name of a folder."""
+    own = definition.target.crew.name if definition.target.crew is not None else None
+    return _NO_NAME.sub("-", own or name_of(crew)).strip("-.")[:80] or "crew"
 
 
 def _warn(message: str) -> None:

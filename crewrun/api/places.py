@@ -6,15 +6,16 @@ from typing import Any, Final
 
 from crewrun.api.crews import folder_name_of
 from crewrun.batch.settings import BatchSettings
+from crewrun.definitions import Definition
 from crewrun.errors import UsageError
 
 # What continues a run that was not begun by a program in a file.
 SAME_CALL: Final = ("the", "same", "call", "of", "run_batch")
 
 
-def default_output(crew: Any, settings: BatchSettings) -> str:
+def default_output(crew: Any, definition: Definition, settings: BatchSettings) -> str:
     """The results file in the folder named after the crew, which is made if it is not there. Raises UsageError."""
-    folder = f"{folder_name_of(crew)}-run"
+    folder = f"{folder_name_of(crew, definition)}-run"
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
     except OSError as refused:

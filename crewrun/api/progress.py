@@ -4,6 +4,7 @@ import importlib
 import sys
 from datetime import datetime
 from html import escape
+from threading import Lock
 from typing import Any
 
 from crewrun.aio.notebook import is_in_notebook
@@ -15,6 +16,8 @@ from crewrun.cli.display import NoDisplay, choose_display, is_drawable
 from crewrun.cli.live_line import counts_of, failure_words, full_line, left_s, stopping_words
 from crewrun.cli.wording import in_words
 
+# The process has one terminal to draw on.
+_terminal = Lock()
 _STYLE = "font-family: monospace; white-space: pre-wrap"
 
 
@@ -25,7 +28,8 @@ def display_for(settings: BatchSettings) -> Display:
             return NotebookDisplay()
         if not is_drawable(sys.stderr):
             return NoDisplay()
-    return choose_display(settings.progress, settings.quiet)
+    display = choose_display(settings.progress, settings.quiet)
+    return OnlyDisplay(display) if is_drawable(sys.stderr) else display
 
 
 def shows_report(settings: BatchSettings) -> bool:
@@ -33,6 +37,43 @@ def shows_report(settings: BatchSettings) -> bool:
     if settings.quiet or settings.progress in ("none", "json"):
         return False
     return settings.progress != "auto" or (is_drawable(sys.stderr) and not is_in_notebook())
+
+
+class OnlyDisplay:
+    """`display`, unless another run of this process is drawing on the terminal when it starts."""
+
+    def __init__(self, display: Display) -> None:
+        self.interval_s = display.interval_s
+        self._display = display
+        self._is_shown = False
+
+    def start(self) -> None:
+        """Start drawing if no other does."""
+        self._is_shown = _terminal.acquire(blocking=False)
+        if self._is_shown:
+            self._display.start()
+
+    def update(self, progress: Progress, share: float | None) -> None:
+        """As `display`."""
+        if self._is_shown:
+            self._display.update(progress, share)
+
+    def foresee(self, forecast: Forecast) -> None:
+        """As `display`."""
+        if self._is_shown:
+            self._display.foresee(forecast)
+
+    def stopping(self, progress: Progress) -> None:
+        """As `display`."""
+        if self._is_shown:
+            self._display.stopping(progress)
+
+    def stop(self) -> None:
+        """Leave the terminal to others."""
+        if self._is_shown:
+            self._display.stop()
+            self._is_shown = False
+            _terminal.release()
 
 
 class NotebookDisplay:

@@ -14,6 +14,7 @@ from crewrun.definitions.problems import Value, explain
 from crewrun.definitions.spec import BatchSpec
 from crewrun.definitions.value_types import TAG
 from crewrun.errors import UsageError, suggest
+from crewrun.messages import Tier
 
 _PathLike = str | os.PathLike[str]
 _Amount = str | float
@@ -38,6 +39,12 @@ class Settings(TypedDict, total=False):
     engine: Literal["crewrun", "crewai"] | None
     model: str | None
     base_url: str | None
+    tier: Tier | None
+    tier_patience: _Amount | None
+    wave: int
+    batch_delay: _Amount
+    poll: _Amount
+    cancel_jobs: bool
     replay: bool | None
     cache: _PathLike | None
     cache_size: _Amount | None

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from contextvars import copy_context
-from threading import Lock, Thread, current_thread, main_thread
+from threading import RLock, Thread, current_thread, main_thread
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
@@ -32,8 +32,9 @@ class BatchThread(Generic[T]):
     def __init__(self, batch: Callable[[Interruption], Awaitable[T]]) -> None:
         self.result: Future[T | None] = Future()
         self._batch = batch
-        # Protects what the batch's thread sets and others read to reach its loop.
-        self._lock = Lock()
+        # Protects what the batch's thread sets and others read to reach its loop. Reentrant: a signal's handler may
+        # interrupt another's.
+        self._lock = RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._interruption: Interruption | None = None
         self._is_unwanted = False

@@ -15,7 +15,7 @@ from crewrun.batch.iterable_input import IterableInput, PythonRows
 from crewrun.batch.locations import is_pipe, rows_opener, spooled
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import TableSource, input_name
-from crewrun.errors import OutputFailed, UsageError
+from crewrun.errors import OutputFailed
 from crewrun.runs.manifest import digest_of
 from crewrun.tables.reading.records import Record
 from crewrun.unfinished import temporary
@@ -94,10 +94,7 @@ class IterableInputs:
         return self.rows.is_once
 
     def opener(self, settings: BatchSettings) -> Callable[..., TableSource]:
-        """As in `Inputs`. Raises UsageError for settings that concern files."""
-        for name in ("format", "delimiter", "encoding", "sheet"):
-            if getattr(settings, name) is not None:
-                raise UsageError(f"{name}: says how a file is read, and these rows come from a Python program")
+        """As in `Inputs`."""
         options = settings.input_options
 
         def open_rows(offset: int = settings.offset, limit: int | None = settings.limit) -> TableSource:

@@ -8,7 +8,7 @@ from crewrun.batch.locations import check_output
 from crewrun.batch.source import STDIN
 from crewrun.diagram.page_file import check_page
 from crewrun.errors import UsageError
-from crewrun.inspect.view import View
+from crewrun.inspect.view import View, nearby
 from crewrun.tables.suffixes import COMPRESSIONS, FORMATS_BY_SUFFIX
 
 _SUFFIX = ".html"
@@ -21,7 +21,7 @@ def default_path(run: str, view: View | None) -> str:
     results = run if view is None else view.output
     if results is None and view is not None:
         return f"{view.folder.path.resolve().name}{_SUFFIX}"
-    stem = str(results)
+    stem = nearby(str(results))
     for suffix in (*COMPRESSIONS, *FORMATS_BY_SUFFIX):
         stem = stem.removesuffix(suffix)
     return f"{stem}{_SUFFIX}"
@@ -33,15 +33,18 @@ def check_page_path(flag: str, page: str, folder: Path | None) -> Path:
     Raises UsageError, which names the `flag`.
     """
     path = Path(os.path.realpath(page))
+    if folder is not None and path.is_relative_to(os.path.realpath(folder)):
+        raise UsageError(f"{flag} {page}: is in the run folder, which has the run's own files; name another file")
     try:
-        if folder is not None and path.is_relative_to(os.path.realpath(folder)):
-            raise UsageError(f"{flag} {page}: is in the run folder, which has the run's own files; name another file")
         check_output(page)
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{flag} {page}: is not a regular file; a page is written whole or not at all")
+    except UsageError as refused:
+        raise UsageError(f"{flag} {refused}; name another file") from None
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{flag} {page}: is not a regular file; a page is written whole or not at all")
+    try:
         check_page(Path(page))
     except OSError as refused:
-        raise UsageError(f"{flag} {page}: cannot be written: {refused.strerror}; name another file") from None
+        raise UsageError(f"{flag} {page}: cannot be read: {refused.strerror}; name another file") from None
     return path
 
 

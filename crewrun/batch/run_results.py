@@ -77,15 +77,22 @@ async def open_file_results(
 
 @asynccontextmanager
 async def open_view_results(
-    view: View, status: Status | None = None, columns: Columns | None = None, *, ordered: bool = False
+    view: View,
+    status: Status | None = None,
+    columns: Columns | None = None,
+    *,
+    ordered: bool = False,
+    needs_inputs: bool = True,
 ) -> AsyncIterator[RunResults]:
-    """As `open_results`, for a run that is open."""
+    """As `open_results`, for a run that is open. Unless it `needs_inputs`, results that have to be restored lack those
+    of rows that cannot be read again.
+    """
     if view.results is not None and view.results.is_file():
         with view.results.open("rb") as file:
             yield await _of_run(view, view.results, Written(view, file, status, LeftOut(), columns), ordered=ordered)
     else:
         with _spool() as file:
-            yield await _restored(view, Spool(view, file, status, columns), file)
+            yield await _restored(view, Spool(view, file, status, columns), file, needs_inputs=needs_inputs)
 
 
 def _of_file(run: str, results: ResultsFile, *, ordered: bool) -> RunResults:
@@ -135,19 +142,27 @@ async def _see_input(view: View, written: Written) -> UsageError | None:
     return None
 
 
-async def _restored(view: View, spool: Spool, file: BinaryIO) -> RunResults:
+async def _restored(view: View, spool: Spool, file: BinaryIO, *, needs_inputs: bool) -> RunResults:
     """Results that are not in a file, from the journal and the input, in the spool's `file`."""
-    if view.manifest.input_file is None:
+    if view.manifest.input_file is None and needs_inputs:
         gone = "its results went to a stream" if view.results is None else f"{view.results} is gone"
         raise UsageError(
             f"{view.folder.path}: {gone} and its rows {view.manifest.source_of_rows}, so the results cannot be restored"
         )
+    notes = []
     try:
-        await visit_rows(view.manifest, spool.add)
+        try:
+            await visit_rows(view.manifest, spool.add)
+        except UsageError as gone:
+            if needs_inputs:
+                raise
+            notes = [f"results are restored without their inputs: {gone}"]
+            spool.add_rest()
         file.flush()  # single lines are read past its buffer
     except OSError as full:
         raise _spool_failed(full) from full
-    return RunResults(str(view.results or view.folder.path), spool.lines, view, is_held(view.folder.lock))
+    name = str(view.results or view.folder.path)
+    return RunResults(name, spool.lines, view, is_held(view.folder.lock), notes=notes)
 
 
 @contextmanager

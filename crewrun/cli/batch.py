@@ -65,13 +65,18 @@ def batch(
 
 def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
     """Run the batch, say and notify how it went, and end the process with its exit code."""
+    notice.learn(request)
+    end(run(request), request, notice)
+
+
+def run(request: "BatchRequest") -> "Report":
+    """Run the batch. Ends the process if another one has the run and --lock says skip. Raises as `batch.run` does."""
     from crewrun.cli.resume_command import resume_command
     from crewrun.errors import OutputFailed, RunHeld
     from crewrun.terminal import say
 
-    notice.learn(request)
     try:
-        report = run(request)
+        return _run(request)
     except RunHeld as held:
         if request.settings.lock != "skip":
             raise
@@ -79,10 +84,9 @@ def carry_out(request: "BatchRequest", notice: "Notice") -> NoReturn:
         sys.exit(0)
     except OutputFailed as full:  # before the first row
         raise OutputFailed(f"{full}\nto go on: {resume_command(request)}") from full
-    end(report, request, notice)
 
 
-def run(request: "BatchRequest") -> "Report":
+def _run(request: "BatchRequest") -> "Report":
     import gc
 
     from crewrun.batch.garbage import seldom_collected

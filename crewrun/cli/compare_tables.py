@@ -1,13 +1,14 @@
 """The two tables of `crewrun compare`: what rows cost in both runs, and how the fields of their outputs differ."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from crewrun.batch.forecast import Interval
 from crewrun.cli.spans import Span, SpanLine, line
 from crewrun.cli.terminal_table import aligned
 from crewrun.cli.wording import duration, money, shortened
+from crewrun.compare.bootstrap import FEWEST_ROWS
 from crewrun.compare.fields import FieldComparison, FieldComparisons
 from crewrun.compare.metrics import Metric
 
@@ -18,15 +19,15 @@ _TENTH: Final = 0.000995  # of a percent, below which it needs another digit
 _EXACT_TOKENS: Final = 100  # below, a mean has a decimal
 
 
-def metric_lines(metrics: Iterable[Metric]) -> Iterator[SpanLine]:
+def metric_lines(metrics: Sequence[Metric]) -> Iterator[SpanLine]:
     """Cost, tokens, time and scores per row, with the change and its interval."""
     rows = [["per row", "A", "B", "B - A", "90 % interval", ""], *map(_cells, metrics)]
     yield line("")
-    for number, cells in enumerate(aligned(rows, "lrrrll")):
-        *numbers, remark = cells
-        yield SpanLine(
-            [Span("  ".join(numbers).rstrip(), "" if number else "dim"), Span(f"  {remark}" * bool(remark), "dim")]
-        )
+    for number, (*cells, remark) in enumerate(aligned(rows, "lrrrll")):
+        spans = [Span("  ".join(cells), "" if number else "dim"), Span(f"  {remark}".rstrip(), "dim")]
+        yield SpanLine(spans if remark.strip() else [spans[0]._replace(text=spans[0].text.rstrip())])
+    if any(0 < metric.rows < FEWEST_ROWS for metric in metrics):
+        yield line(f"fewer than {FEWEST_ROWS} rows have no interval", "dim")
 
 
 def _cells(metric: Metric) -> list[str]:
@@ -36,12 +37,12 @@ def _cells(metric: Metric) -> list[str]:
     difference, relative = metric.change.difference, metric.change.relative
     a, b = words(metric.a), words(metric.b)
     shown, signed = (relative, _percent) if relative is not None else (difference, lambda value: _signed(value, words))
+    if metric.a == metric.b and (difference is None or difference.low == difference.high):
+        return [metric.name, a, b, "same", "", ""]
     if shown is None:
-        return [metric.name, a, b, _signed(metric.b - metric.a, words), "", "too few rows for an interval"]
-    is_same = difference is not None and difference.low == difference.high == 0
-    interval = "" if is_same else f"{signed(shown.low)} to {signed(shown.high)}"
-    remark = "" if is_same or not _has_zero(shown) else "may be chance"
-    return [metric.name, a, b, "same" if is_same else signed(shown.mean), interval, remark]
+        return [metric.name, a, b, _signed(metric.b - metric.a, words), "-", ""]
+    remark = "may be chance" if _has_zero(shown) else ""
+    return [metric.name, a, b, signed(shown.mean), f"{signed(shown.low)} to {signed(shown.high)}", remark]
 
 
 def _has_zero(interval: Interval) -> bool:
@@ -85,6 +86,8 @@ def field_lines(fields: FieldComparisons) -> Iterator[SpanLine]:
     if same := [field.name for field in every if field.equal == field.rows]:
         names = ", ".join(same[:_MOST_FIELDS]) + (", …" if len(same) > _MOST_FIELDS else "")
         yield line(f"equal in all rows: {names}", "dim")
+    if fields.left_out:
+        yield line(f"more than {len(every):,} fields: the others are compared as part of the output only", "dim")
 
 
 def _remarks(field: FieldComparison) -> list[str]:

@@ -64,7 +64,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
         retry=_retry_command(run, failed) if report.folder and run and report.can_retry else None,
         tools=_tool_lines(summary),
-        missed=_missed_lines(summary),
+        missed=_missed_lines(summary, run if report.folder else None),
         notes=[Line(note, "note", hang=2) for note in _notes(report)],
         results=None if report.output is None else f"results: {report.output}",
         next_step=_next_step(report, command, redo),
@@ -153,8 +153,10 @@ def _tool_lines(summary: dict[str, Any]) -> list[Line]:
     return lines
 
 
-def _missed_lines(summary: dict[str, Any]) -> list[Line]:
-    """The expectations by how many rows missed them, and those that all rows met in one line."""
+def _missed_lines(summary: dict[str, Any], run: str | None) -> list[Line]:
+    """The expectations by how many rows missed them, how to see these rows of a `run` that is stored, and those that
+    all rows met in one line.
+    """
     expectations = sorted(summary["expectations"], key=lambda one: -one["missed"])
     lines = []
     for one in expectations:
@@ -164,6 +166,9 @@ def _missed_lines(summary: dict[str, Any]) -> list[Line]:
             reason = shortened(example["reason"], _EXAMPLE_CHARS)
             text = f"  expected {one['name']!r}: {one['missed']:,} of {count(one['checked'], 'row')} missed it"
             lines.append(Line(f"{text}: {where}: {reason}", "tool", hang=6))
+    if lines and run is not None:
+        command = shlex.join(["crewrun", "show", run, "--missed", expectations[0]["name"]])
+        lines.append(Line("", "note", action="  to see those that missed it:", command=command))
     met = [one["name"] for one in expectations if not one["missed"]]
     return [*lines, *([Line(f"  expected and met by all rows: {', '.join(met)}", "note", hang=6)] if met else [])]
 

@@ -68,8 +68,8 @@ def mock(
     GET /ledger tells what came and what it would cost; rate_limited counts the 429s of --rpm and --tpm. PUT /limits
     with {"rpm": 300, "tpm": null} changes the limits during a run.
 
-    Batch jobs go by a clock of the mock's own: POST /clock with {"advance_s": 3600} moves it. `crewrun help mock` has
-    the faults of jobs; PUT /batch-faults changes them.
+    Batch jobs go by a clock of the mock's own: POST /clock with {"advance_s": 3600} moves it. PUT /batch-faults changes
+    what goes wrong with them. All of it: `crewrun help mock-server`.
     """
     from crewrun.mock.faults import RandomFault
     from crewrun.mock.job_faults import parse_fault

@@ -46,7 +46,7 @@ def report(
         return
     with open_run(run) as view:
         page = _Page.at(output, run, view, stdout_fd)
-        page.write(open_view_results(view, ordered=True), load_run_crew(view.manifest), other)
+        page.write(open_view_results(view, ordered=True, needs_inputs=False), load_run_crew(view.manifest), other)
 
 
 def write_own_report(report: "Report", request: "BatchRequest") -> bool:
@@ -66,7 +66,7 @@ def write_own_report(report: "Report", request: "BatchRequest") -> bool:
     page = _Page(settings.report, Path(os.path.realpath(settings.report)))
     try:
         with open_run(report.folder) as view:
-            opening = open_view_results(view, ordered=True)
+            opening = open_view_results(view, ordered=True, needs_inputs=False)
             page.write(opening, RunCrew(request.definition), quiet=settings.quiet)
     except CrewrunError as wrong:
         say(f"warning: --report {settings.report}: {wrong}")

@@ -20,12 +20,12 @@ def lines(scores: "ScoreSet", figures: Sequence["ScoreFigures"]) -> list[str]:
 
 
 def _lines(name: str, one: "ScoreFigures") -> list[str]:
-    text = f"{name}: {_mean(one)} of {count(one.rows, 'row')}"
+    report = [f"{name}: {_mean(one)} of {count(one.rows, 'row')}"]
     if one.is_share:
-        text += f"; true {one.counts[-1]:,}, false {one.rows - one.counts[-1]:,}"
+        report.append(f"  true {one.counts[-1]:,}, false {one.rows - one.counts[-1]:,}")
     else:
-        text += f"; p10 {_number(one.p10)}, median {_number(one.median)}, p90 {_number(one.p90)}"
-    report = [text, *([] if one.is_share else _bars(one))]
+        quantiles = f"  p10 {_number(one.p10)}, median {_number(one.median)}, p90 {_number(one.p90)}"
+        report += [quantiles, *_bars(one)]
     report += ["  lowest:"] if one.worst else []
     for row in one.worst:
         reason = f": {shortened(' '.join(row.reason.split()), _REASON_CHARS)}" if row.reason else ""

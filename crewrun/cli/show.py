@@ -35,6 +35,9 @@ def show(
         metavar="PATTERN",
         help="List rows with this regular expression in their input, output or error; case does not matter.",
     ),
+    missed: str | None = typer.Option(
+        None, "--missed", metavar="NAME", help="List rows that missed this expectation of the crew."
+    ),
     limit: int | None = typer.Option(
         None,
         "--limit",
@@ -66,6 +69,7 @@ def show(
         "--status": status,
         "--category": category,
         "--grep": grep,
+        "--missed": missed,
         "--limit": limit,
         "--sample": sample,
         "--seed": seed,
@@ -124,7 +128,7 @@ def _selection(flags: dict[str, Any], status: "RowStatus | None", *, as_json: bo
     if limit is None and sample is None and not as_json:
         limit = _LISTED
     seed = random.randrange(10**6) if seed is None else seed  # noqa: S311  (no secret)
-    return Selection(status, category, _pattern(flags["--grep"]), limit or None, sample, seed)
+    return Selection(status, category, _pattern(flags["--grep"]), limit or None, sample, seed, flags["--missed"])
 
 
 def _pattern(grep: str | None) -> "re.Pattern[str] | None":

@@ -34,16 +34,27 @@ def show_list(run: str, selection: "Selection", *, as_json: bool) -> None:
 
     stdout = open_stdout()
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool, open_run(run) as view:
+        _check_expectation(view, selection.missed)
         counts, note = run_loop(_list_rows, view, selection, spool)
         spool.seek(0)
         if as_json:
             run_loop(_copy, spool, stdout)
         else:
-            _print_rows(stdout, spool)
+            _print_rows(stdout, spool, selection.missed)
     if note:
         say(f"crewrun: {note}")
     if words := _remark(counts, selection, as_json=as_json):
         say(f"crewrun: {words}")
+
+
+def _check_expectation(view: "View", name: str | None) -> None:
+    """Raise UsageError if the crew of a run has no expectation of this name."""
+    from crewrun.errors import UsageError, suggest
+
+    names = view.manifest.definition.get("expectations") or []
+    if name is not None and name not in names:
+        there = f"; there are {', '.join(names)}" if names else ": its crew has no expect:"
+        raise UsageError(f"--missed {name!r}: the run has no such expectation{suggest(name, names) or there}")
 
 
 def _remark(counts: _Counts, selection: "Selection", *, as_json: bool) -> str | None:
@@ -51,7 +62,8 @@ def _remark(counts: _Counts, selection: "Selection", *, as_json: bool) -> str | 
     from crewrun.cli.wording import count
 
     if not counts.shown:
-        return "no such rows" if selection.status or selection.category or selection.pattern else "no rows"
+        is_selected = selection.status or selection.category or selection.pattern or selection.missed
+        return "no such rows" if is_selected else "no rows"
     if selection.sample is not None:
         return f"{count(counts.shown, 'row')} drawn of {counts.matching:,}; --seed {selection.seed} draws them again"
     if selection.limit is None or counts.shown < selection.limit or counts.matching == counts.shown:
@@ -107,8 +119,10 @@ async def _copy(spool: IO[bytes], stdout: "StreamSink") -> None:
         await stdout.write([piece])
 
 
-def _print_rows(stdout: "StreamSink", spool: Iterable[bytes]) -> None:
-    """The rows as a table on a terminal, else as lines with tabs."""
+def _print_rows(stdout: "StreamSink", spool: Iterable[bytes], missed: str | None) -> None:
+    """The rows as a table on a terminal, else as lines with tabs. Of rows that `missed` an expectation, the last column
+    says why.
+    """
     from crewrun.cli.terminal_table import Column, print_table
 
     columns = [
@@ -118,20 +132,22 @@ def _print_rows(stdout: "StreamSink", spool: Iterable[bytes]) -> None:
         Column("COST", 2, is_right=True),
         Column("TIME", 1, is_right=True),
         Column("INPUT", 4, is_text=True),
-        Column("OUTPUT", is_text=True),
+        Column("OUTPUT" if missed is None else "MISSED", is_text=True),
     ]
     rows, is_first = iter(spool), True
-    while piece := [_cells(json.loads(line)) for line in islice(rows, _PIECE_ROWS)]:
+    while piece := [_cells(json.loads(line), missed) for line in islice(rows, _PIECE_ROWS)]:
         print_table(stdout, columns, piece, has_head=is_first)
         is_first = False
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], missed: str | None) -> tuple[str, ...]:
     """The cells of a row, in the order of the columns."""
     from crewrun.cli.wording import duration, money
     from crewrun.redaction.redactor import redact
 
-    if row["error"] is None:
+    if missed is not None:
+        output = row["expectations"][missed]
+    elif row["error"] is None:
         output = _in_words(row["output"])
     else:
         message = row["error"].removeprefix(f"line {row['line']}: ")

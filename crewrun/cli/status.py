@@ -111,8 +111,9 @@ def lines(status: "Status") -> list[str]:
         report.append(f"shard {status.shard}: {others} rows belong to other shards")
     if status.spent:
         report.append(f"{'this' if status.is_going else 'the latest'} session: {spent(status.spent)}{_time(status)}")
+        report += _tiers(status.spent)
     if status.sessions > 1:
-        report.append(f"in all {status.sessions} sessions: {spent(status.in_all)}")
+        report += [f"in all {status.sessions} sessions: {spent(status.in_all)}", *_tiers(status.in_all)]
     report += map(_job, status.jobs)
     for group in status.failures:
         message = shortened(" ".join(group.message.split()), _EXAMPLE_CHARS)
@@ -164,13 +165,16 @@ def difference_lines(differences: "Differences", kinds: "Mapping[str, str]") -> 
 
 def spent(record: dict[str, Any]) -> str:
     """Calls, tokens and money in words."""
-    from crewrun.cli.wording import count, may_be_owed, money, tiers, tokens
+    from crewrun.cli.wording import count, may_be_owed, money, tokens
 
     usage = record["usage"]
-    by_tier = f"; by tier: {of_tiers}" if (of_tiers := tiers(record)) else ""
-    return (
-        f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}{by_tier}"
-    )
+    return f"{count(usage['calls'], 'call')}, {tokens(usage)}, {money(record['cost_usd'])}{may_be_owed(record)}"
+
+
+def _tiers(record: dict[str, Any]) -> list[str]:
+    from crewrun.cli.wording import tiers
+
+    return [f"  by tier: {by_tier}"] if (by_tier := tiers(record)) else []
 
 
 def _state(status: "Status") -> str:

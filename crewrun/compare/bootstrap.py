@@ -12,9 +12,10 @@ The percentiles of the draws are a little too narrow with few rows; they are wid
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, sqrt
+from operator import itemgetter
 from random import Random
 from statistics import NormalDist
 from typing import Final
@@ -25,6 +26,7 @@ LEVEL: Final = 0.9
 FEWEST_ROWS: Final = 5  # fewer do not show how much rows vary
 _GROUPS: Final = 1000
 _DRAWS: Final = 1000
+_NOTHING: Final = Interval(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Bootstrap:
         rows = len(a)
         if rows < FEWEST_ROWS:
             return Change(None, None)
+        if a == b:
+            return Change(_NOTHING, _NOTHING if any(a) else None)
         plan = self._plans.get(rows)
         if plan is None:
             plan = self._plans[rows] = _Plan(rows, self._seed)
@@ -71,8 +75,8 @@ class _Plan:
         self._order = array("q", range(rows))
         if rows > _GROUPS:
             random.shuffle(self._order)
-        groups = range(self._groups)
-        self._draws = [array("H", random.choices(groups, k=self._groups)) for _ in range(_DRAWS)]
+        groups = list(range(self._groups))  # a list, so that all draws refer to the same numbers
+        self._draws = [itemgetter(*random.choices(groups, k=self._groups)) for _ in range(_DRAWS)]
         self.counts = self._drawn([len(range(group, rows, self._groups)) for group in groups])
 
     def totals(self, values: Sequence[float]) -> list[float]:
@@ -87,8 +91,7 @@ class _Plan:
         return Interval(value, _quantile(ordered, below), _quantile(ordered, 1 - below))
 
     def _drawn(self, sums: Sequence[float]) -> list[float]:
-        get: Callable[[int], float] = sums.__getitem__
-        return [sum(map(get, draw)) for draw in self._draws]
+        return [sum(draw(sums)) for draw in self._draws]
 
 
 def quantiles(ordered: Sequence[float], shares: Sequence[float]) -> list[float]:

@@ -110,7 +110,8 @@ class _Rows:
         self.join.note(position, change)
         self.metrics.take(old, new)
         for models, record in zip(self.models, (old, new), strict=True):
-            models.update(record.get("models") or ())
+            if isinstance(names := record.get("models"), list):  # lines without a run folder may have anything
+                models.update(name for name in names if isinstance(name, str))
         if change in self._drawn:
             self._drawn[change].offer((number, position))
 

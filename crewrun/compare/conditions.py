@@ -6,7 +6,7 @@ A condition is parsed before anything is read, and evaluated on a `Comparison`.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 _OPERATOR: Final = re.compile(r"[<>=!~]+")
-_NUMBER: Final = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)\s*")
+_NUMBER: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)\s*")
 _DIGITS: Final = 9  # what is behind them is an error of floating-point sums, which should not decide
 _EXAMPLES: Final = "'changed>5%', 'broken>0', 'cost>10%' or 'output.city<95%'"
 
@@ -103,7 +103,7 @@ def parse_condition(text: str) -> Condition:
     if operator[0] not in _OPERATORS:
         raise _refused(text, operator.start(), f"{operator[0]!r} is not one of >, >=, < and <=")
     number = _NUMBER.fullmatch(text, operator.end())
-    if number is None:
+    if number is None or not isfinite(float(number[1])):
         rest = text[operator.end() :].strip()
         what = f"{rest!r} is not a number, such as 5 or 5%" if rest else "a number is missing, such as 5 or 5%"
         raise _refused(text, operator.end(), what)

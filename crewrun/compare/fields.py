@@ -1,4 +1,5 @@
-"""How each field of the outputs differs between two runs: `Fields` takes the outputs of the rows that are ok in both.
+"""How each field of the outputs differs between two runs: `FieldComparisons` takes the outputs of rows that are ok in
+both.
 
 Fields are named as `export` names columns: `output.city`, `output.address.zip`; an output that is no object is
 `output`. A list is one value.

@@ -172,8 +172,17 @@ class Spool:
     def add(self, row: Row) -> None:
         """Add the line of a row of the input, if the row is done."""
         position = self._done.find(row)
-        if position is None:
-            return
+        if position is not None:
+            self._add(position, row)
+
+    def add_rest(self) -> None:
+        """Add the lines of all other rows that are done, in the order in which they were, without their inputs."""
+        for position, is_added in enumerate(self._done.written):
+            if not is_added:
+                self._add(position, Row(position, 0, self._view.row_id(self._done.seq(position)), None))
+
+    def _add(self, position: int, row: Row) -> None:
+        self._done.written[position] = 1
         is_asked = _ended_so(self._done, position, self._status)
         if not is_asked and self._columns is None:
             return

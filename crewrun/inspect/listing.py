@@ -28,8 +28,8 @@ _PLAIN = re.compile(r"[A-JL-RT-Za-jl-rt-z0-9 _-]+")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows to list: by status, category of failure, and a pattern in input, output or error; then at most `limit`
-    of them (None: all), or `sample` of them drawn at random by `seed`.
+    """Which rows to list: by status, category of failure, a pattern in input, output or error, and an expectation that
+    they `missed`; then at most `limit` of them (None: all), or `sample` of them drawn at random by `seed`.
     """
 
     status: RowStatus | None = None
@@ -38,6 +38,7 @@ class Selection:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    missed: str | None = None
 
     @property
     def plain(self) -> re.Pattern[bytes] | None:
@@ -51,7 +52,8 @@ class Selection:
     @property
     def reads_all(self) -> bool:
         """Whether probably most results have to be read."""
-        return self.pattern is not None or (self.limit is None and self.sample is None)
+        is_by_content = self.pattern is not None or self.missed is not None
+        return is_by_content or (self.limit is None and self.sample is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,14 @@ class ListedRow:
         """A value of its result, None without one."""
         return self.record.get(name) if self.record else None
 
+    def missed(self, expectation: str) -> str | None:
+        """Why it missed an expectation, None if it met it or was not checked."""
+        reason = (self.value("expectations") or {}).get(expectation)
+        return reason if isinstance(reason, str) else None
+
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        error = self.error
+        error, expectations = self.error, self.value("expectations")
         return {
             "line": self.line,
             "index": self.index,
@@ -91,6 +98,7 @@ class ListedRow:
             "cost_usd": self.value("cost_usd"),
             "duration_s": self.value("duration_s"),
             "started_at": self.value("started_at"),
+            **({"expectations": expectations} if expectations else {}),
         }
 
 
@@ -144,7 +152,7 @@ class Listing:
     def expected(self) -> int | None:
         """How many rows the selection probably has; None when that is not known without reading all."""
         selection, done = self._selection, self._done
-        if selection.pattern is not None or selection.status == "unfinished":
+        if selection.pattern is not None or selection.missed is not None or selection.status == "unfinished":
             return None
         return sum(1 for position in range(len(done)) if self._is_selected(position))
 
@@ -202,7 +210,9 @@ class Listing:
             self._sample[place] = (self.matching, self._listed(row, position))
 
     def _matches(self, row: Row | None, position: int | None) -> bool:
-        pattern = self._selection.pattern
+        pattern, missed = self._selection.pattern, self._selection.missed
+        if missed is not None and self._listed(row, position).missed(missed) is None:
+            return False
         if pattern is None:
             return True
         if position is not None and self._results is not None and not self._results.may_match[position]:

@@ -104,7 +104,7 @@ class Wait:
             case WaitKind.RETRY:
                 return f"the next attempts, in {wait_s} s, after: {self.cause}"
             case WaitKind.CAPACITY:
-                return f"capacity: {self.calls} calls wait for room at a cheaper tier, next in {wait_s} s"
+                return f"capacity: {self.calls} waiting for room at a cheaper tier, next in {wait_s} s"
             case WaitKind.JOBS:
                 return f"batch jobs: {self.jobs} with {self.lines_ended} of {self.lines} requests ended"
         return "the budget: calls in flight first"

@@ -25,13 +25,14 @@ class Billed(NamedTuple):
 class EndpointState:
     """The state of an endpoint. `answer_tokens` is what an answer is expected to take."""
 
-    __slots__ = ("_most_tokens", "_name", "_price", "_tier", "_wants_less", "answer_tokens", "limiter")
+    __slots__ = ("_is_in_place", "_most_tokens", "_name", "_price", "_tier", "_wants_less", "answer_tokens", "limiter")
 
     def __init__(self, endpoint: Endpoint, limiter: Limiter, price: Price | None) -> None:
         self._name = endpoint.name
         self._price = price
         self._tier = tier_of(endpoint)
         self._wants_less = bool(endpoint.tier)  # a cheaper tier, here or before the call came here
+        self._is_in_place = endpoint.tier == STANDARD
         self._most_tokens = most_tokens(endpoint)
         self.limiter = limiter
         self.answer_tokens = _USUAL_TOKENS
@@ -67,8 +68,9 @@ class EndpointState:
         counted = max(1, prompt_tokens + self.limiter.bounds.extra_prompt_tokens)  # its size decides the prices
         answer_tokens = self._most_tokens or GUESSED_TOKENS
         most = self._price.most(counted, answer_tokens)
+        # What flex answers cost says nothing of those that go at the standard tier in its place.
         return CallPrice(
-            (self._name, task),
+            (self._name, task, STANDARD) if self._is_in_place else (self._name, task),
             prompt_tokens,
             most.prompt_usd / counted,
             answer_tokens,

@@ -3,6 +3,8 @@
 When a probe is due, and what follows from its result, is decided in `crewrun.limits`.
 """
 
+from dataclasses import replace
+
 import anyio
 
 from crewrun.errors import CallError, OutputInvalid, TransientError
@@ -49,12 +51,14 @@ class Prober:
         async with capabilities.probing(endpoint, what):
             if conclusion in capabilities.refused or capabilities.is_own(endpoint, what):
                 return conclusion in capabilities.refused
-            probe = self._attempts.call(probe_request(request), caller, bill)
+            # What a model takes does not depend on the tier, and at the standard one there is room.
+            probed = replace(request, endpoint=endpoint.standard or endpoint)
+            probe = self._attempts.call(probe_request(probed), caller, bill)
             error = await self._answer_to(probe)
             while isinstance(error, (TransientError, *RUN_WIDE)) and not await self.is_own(error, probe):
                 error = await self._answer_to(probe)  # it was an outage
             if error is None:
-                capabilities.answered(probe.request, request)
+                capabilities.answered(replace(probe.request, endpoint=endpoint), request)
                 return False
             if type(error) is not type(refused):
                 return False

@@ -11,7 +11,8 @@ from crewrun.manual import TOPICS, page
 _OTHER_WORDS = {
     "recipes": "examples example quickstart tutorial start cron pipe webhook crewai",
     "models": "model llm openai anthropic ollama vllm litellm keys api-key base-url fallbacks fallback",
-    "offline": "mock-server testing dry",
+    "offline": "testing dry",
+    "mock-server": "ledger batch-jobs faults fault clock",
     "crews": "crew crew.yaml yaml agents tasks schema guardrail guardrails structured-output processes",
     "tools": "tool",
     "knowledge": "rag skills skill memory embedder",
@@ -21,7 +22,7 @@ _OTHER_WORDS = {
     "input inputs output outputs formats format",
     "rows": "row results result placeholder placeholders secrets redaction ids",
     "resuming": "resume restart continue repeat journal fresh replay state identity lock",
-    "report": "page html browser viewer dashboard",
+    "reports": "page html browser viewer dashboard",
     "inspecting": "watching progress summary log notify display comparing diff regression",
     "scores": "score expect expectations evaluation evaluate eval judge assert test tests quality",
     "overnight": "plan limits limit rpm tpm retries deadline outage outages cache time",

@@ -137,18 +137,18 @@ def _tool_uses(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, A
 
 def _check_results(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raise ValueError unless each tool_use has its result in the next message, and each result belongs to one."""
-    open_calls: set[Any] = set()
+    open_calls: set[str] = set()
     for i, message in enumerate(messages):
         parts = _parts(message.get("content"))
-        results = [part.get("tool_use_id") for part in parts if part.get("type") == "tool_result"]
+        results = [str(part.get("tool_use_id")) for part in parts if part.get("type") == "tool_result"]
         if unexpected := [result for result in results if result not in open_calls]:
             raise ValueError(f"messages.{i}: unexpected `tool_use_id` found in `tool_result` blocks: {unexpected[0]}")
         if missing := open_calls.difference(results):
             raise ValueError(
                 f"messages.{i - 1}: `tool_use` ids were found without `tool_result` blocks immediately after: "
-                + ", ".join(sorted(map(str, missing)))
+                + ", ".join(sorted(missing))
             )
-        open_calls = {part.get("id") for part in parts if part.get("type") == "tool_use"}
+        open_calls = {str(part.get("id")) for part in parts if part.get("type") == "tool_use"}
     if open_calls:
         raise ValueError("messages: the last message has `tool_use` blocks without results")
 

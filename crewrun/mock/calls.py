@@ -8,7 +8,6 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -73,7 +72,7 @@ class Calls:
     def line(self, wire: Wire | None, request: dict[str, Any], custom_id: str, job: str) -> MockReply:
         """The reply for a line of a batch job, at once; without a wire it asks for embeddings.
 
-        Limits and delays are those of live calls. A line that hangs, is lost or expires must not get here.
+        Limits and delays concern live calls only. A line that hangs, is lost or expires must not get here.
         """
         body = _dumped(request)
         entry = self.ledger.begin(body, request_digest(request), None)
@@ -146,7 +145,7 @@ class Calls:
                 texts = read_texts(request)
                 entry.model = texts.model
                 return embeddings(texts)
-            chat = replace(self._read(wire, entry, request), tier="batch")
+            chat = self._read(wire, entry, request)._replace(tier="batch")
             if chat.stream:
                 raise ValueError("stream is not supported in batch jobs")
         except (ValueError, RecursionError) as error:
@@ -220,11 +219,13 @@ class Calls:
         body = wire.completion(
             chat, Serial(entry.number, int(entry.at_s)), fake_answer, usage, cut_off=kind == "length"
         )
-        reply = MockReply(200, b"", headers, fake_answer, usage, cut=kind == "cut")
-        if chat.stream:
-            parts = (_GARBAGE,) if kind == "garbage" else tuple(wire.events(chat, body))
-            return replace(reply, pieces=parts, content_type=EVENTS)
-        return replace(reply, body=_GARBAGE if kind == "garbage" else _dumped(body))
+        content = _GARBAGE if kind == "garbage" else b"" if chat.stream else _dumped(body)
+        reply = MockReply(200, content, headers, fake_answer, usage, kind == "cut")
+        return self._streamed(wire, chat, body, reply) if chat.stream else reply
+
+    def _streamed(self, wire: Wire, chat: Chat, body: dict[str, Any], reply: MockReply) -> MockReply:
+        pieces = (reply.body,) if reply.body else tuple(wire.events(chat, body))
+        return reply._replace(body=b"", pieces=pieces, content_type=EVENTS)
 
 
 def _dumped(value: Any) -> bytes:

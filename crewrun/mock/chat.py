@@ -3,8 +3,7 @@
 `openai_chat`, `openai_responses` and `anthropic_messages` read it from their bodies.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from crewrun.llm.offline_model.fake_model import Turn
 from crewrun.messages import ToolSpec
@@ -12,8 +11,7 @@ from crewrun.messages import ToolSpec
 _SYSTEM = ("system", "developer")
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(NamedTuple):
     """A valid request.
 
     `choice` is `auto`, `none`, `required` or the name of the tool that must be called. `wants_json` is set for every

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from crewrun.mock.replies import Refusal
 
@@ -29,8 +29,7 @@ class HttpRequest(Protocol):
     def match_info(self) -> Mapping[str, str]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MockRequest:
+class MockRequest(NamedTuple):
     """One HTTP request, its body read."""
 
     http: HttpRequest

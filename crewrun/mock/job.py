@@ -112,7 +112,8 @@ class Job:
         """Let no further line run. False if it is too late for that."""
         if self.status not in (JobStatus.VALIDATING, JobStatus.IN_PROGRESS):
             return False
-        self._settle_waiting(LineState.CANCELLED)
+        # A line that would have expired has not done so yet.
+        self._settle(LineState.CANCELLED, LineState.WAITING, LineState.STUCK, LineState.EXPIRED)
         self._enter(JobStatus.CANCELLING, now_s)
         return True
 
@@ -144,17 +145,20 @@ class Job:
             return
         is_stuck = any(line.state is LineState.STUCK for line in self.lines)
         if (is_stuck or self._lines_end_at_s > self.ends_at_s) and now_s >= self.ends_at_s:
-            self._settle_waiting(LineState.EXPIRED)
+            self._settle(LineState.EXPIRED, LineState.WAITING, LineState.STUCK)
             self._enter(JobStatus.EXPIRED, self.ends_at_s)
         elif self._next_line == len(self.lines) and not is_stuck:
             self._enter(JobStatus.FINALIZING, self._lines_end_at_s)
 
-    def _settle_waiting(self, state: LineState) -> None:
+    def _settle(self, end: LineState, *states: LineState) -> None:
         for line in self.lines:
-            if line.state in (LineState.WAITING, LineState.STUCK):
-                line.state = state
+            if line.state in states:
+                line.state = end
 
     def _enter(self, status: JobStatus, at_s: float) -> None:
         self.status, self.reached_s[status] = status, at_s
-        if status.has_ended and status is not JobStatus.FAILED:
+        if status.has_ended:
             self.on_end(self)
+            # Only the results are asked for from now on.
+            for line in self.lines:
+                line.request = {}

@@ -108,8 +108,8 @@ class OpenAIBatches:
         return job
 
     def _write_results(self, job: Job) -> None:
-        """Store the files of a job that has ended; there is none that would be empty."""
-        if self._faults.is_on("no-output"):
+        """Store the files of a job that has ended; there is none that would be empty, or for one that failed."""
+        if self._faults.is_on("no-output") or job.status is JobStatus.FAILED:
             return
         lines = [line for line in self._jobs.in_result_order(job) if line.state is not LineState.LOST]
         for key, content in (
@@ -119,6 +119,9 @@ class OpenAIBatches:
             if content:
                 name = f"{job.id}_{key.removesuffix('_file_id')}.jsonl"
                 job.details[key] = self._files.add(name, "batch_output", content).id
+        for line in lines:
+            if line.reply is not None:
+                line.reply = MockReply(line.reply.status, b"")  # the files have the bodies
 
 
 class _NewJob(NamedTuple):

@@ -6,7 +6,6 @@ https://platform.openai.com/docs/api-reference/chat/create
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from crewrun.llm.offline_model.fake_model import FakeAnswer, Turn
@@ -95,7 +94,7 @@ def _read(request: dict[str, Any]) -> Chat:
     if not request.get("stream"):
         return chat
     options = request.get("stream_options")
-    return replace(chat, stream=True, stream_usage=isinstance(options, dict) and bool(options.get("include_usage")))
+    return chat._replace(stream=True, stream_usage=isinstance(options, dict) and bool(options.get("include_usage")))
 
 
 def _turn(message: Mapping[str, Any]) -> Turn:

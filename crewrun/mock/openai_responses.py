@@ -28,6 +28,8 @@ class OpenAIResponses:
         if stateful := [name for name in _STATEFUL if request.get(name)]:
             raise ValueError(f"{stateful[0]} is not supported by the mock, which stores no responses")
         turns = tuple(_turns(request))
+        if all(turn.role == "system" for turn in turns):
+            raise ValueError("input must have at least one message")
         tools = _tools(request.get("tools"))
         wants_json, schema = _text_format(request.get("text"))
         chars = sum(len(turn.text) for turn in turns) + sum(
@@ -163,11 +165,18 @@ def _calls(items: Any) -> Sequence[Any]:
 
 
 def _tools(offered: Any) -> tuple[ToolSpec, ...]:
+    if offered is None:
+        return ()
+    if not isinstance(offered, list):
+        raise ValueError("tools must be a list")
     tools = []
-    for i, tool in enumerate(offered or ()):
+    for i, tool in enumerate(offered):
         if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(tool.get("name"), str):
             raise ValueError(f"tools[{i}] must be of type 'function' with a name: the mock has no tools of its own")
-        tools.append(ToolSpec(tool["name"], str(tool.get("description") or ""), tool.get("parameters") or {}))
+        parameters = tool.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise ValueError(f"tools[{i}].parameters must be a JSON Schema of type 'object'")
+        tools.append(ToolSpec(tool["name"], str(tool.get("description") or ""), parameters))
     return tuple(tools)
 
 

@@ -32,10 +32,10 @@ class Usage(NamedTuple):
 
 
 _NO_USAGE = Usage()
+_NO_HEADERS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class MockReply:
+class MockReply(NamedTuple):
     """An HTTP reply. `answer` is set if a provider would charge for it; `cut` breaks the connection instead.
 
     A reply with `pieces` is sent piece by piece, with `pause_s` of the mock's clock before each but the first; then
@@ -44,7 +44,7 @@ class MockReply:
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     answer: FakeAnswer | None = None
     usage: Usage = _NO_USAGE
     cut: bool = False

@@ -30,15 +30,16 @@ class RowTools:
 
     def __init__(self, view: View | None) -> None:
         self._rows, self._codes = array("q"), array("i")
-        self._sets: dict[tuple[str, ...], int] = {}
+        self._names: list[tuple[str, ...]] = []
         if view is None:
             return
+        codes: dict[tuple[str, ...], int] = {}
         query = f"select distinct row, name from calls where {_OF_TOOLS} order by row"  # noqa: S608  (numbers of ours)
         for row, pairs in groupby(view.db.execute(query), key=itemgetter(0)):
             names = tuple(sorted({view.name(name) for _, name in pairs}))
             self._rows.append(row)
-            self._codes.append(self._sets.setdefault(names, len(self._sets)))
-        self._names = list(self._sets)
+            self._codes.append(codes.setdefault(names, len(codes)))
+        self._names = list(codes)
 
     def of_row(self, row_id: str) -> Sequence[str]:
         """The names of the row's tools, sorted."""

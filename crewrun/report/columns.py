@@ -34,9 +34,8 @@ class Texts:
 class Numbers:
     """Numbers of at most 53 bits, or None: 8 bytes each."""
 
-    def __init__(self, none_before: int = 0) -> None:
-        """A column that is new when the rows before it have been added: None in each of those."""
-        self._numbers = array("d", [nan]) * none_before
+    def __init__(self) -> None:
+        self._numbers = array("d")
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -70,9 +69,10 @@ class Numbers:
 class Codes:
     """Values of which few differ, or None: each is the place of its value in a list, 4 bytes."""
 
-    def __init__(self, values: Sequence[Any] = (), none_before: int = 0) -> None:
+    def __init__(self, values: Sequence[Any] = ()) -> None:
+        """`values` have the first codes."""
         self._places = {value: place for place, value in enumerate(values)}
-        self._codes = array("i", [NO_CODE]) * none_before
+        self._codes = array("i")
 
     def __len__(self) -> int:
         return len(self._codes)

@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from anyio.lowlevel import checkpoint
+
 from crewrun.batch.rebuilt_prompts import RunCrew
 from crewrun.batch.run_input import is_wanted, visit_rows
 from crewrun.batch.run_results import RunResults
 from crewrun.errors import UsageError
 from crewrun.report.calls import RowTools
 from crewrun.report.columns import Codes, Numbers
-from crewrun.report.details import ALL_BYTES, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
+from crewrun.report.details import ALL_BYTES, EXTREME, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
 from crewrun.report.head import head_of
 from crewrun.report.other_run import OtherRun
 from crewrun.report.packs import Pack, PackFile, clean, pack, pack_file
@@ -22,7 +24,7 @@ from crewrun.report.timeline import Timeline, read_timeline
 from crewrun.row import Row
 from crewrun.score.score_sets import open_scores
 
-EXTREME: Final = 100  # rows that are listed as the slowest and the most expensive
+_ROWS_PER_CHECKPOINT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,10 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
     with pack_file() as text_packs, pack_file() as detail_packs, open_scores(results.name, view) as scores:
         texts = TextPacks(text_packs, len(results.lines))
         rows = RowPass(texts, RowTools(view), scores)
-        for record in results.records():
+        for number, record in enumerate(results.records()):
             rows.add(record)
+            if number % _ROWS_PER_CHECKPOINT == 0:
+                await checkpoint()  # so that Ctrl-C ends it
         notes = [*results.notes]
         if view is not None:
             notes += await _see_input(results, rows)
@@ -58,7 +62,7 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
         room = ALL_BYTES - text_packs.size_bytes - len(columns.content)
         choice, made = await _add_details(details, rows, detail_packs, room, other)
         head = head_of(results, rows, crew, timeline)
-        head["notes"] = notes + head["notes"]
+        head["notes"] = notes + head["notes"] + rows.fields.notes
         head["comparison"] = other.to_json() if other is not None else None
         head["details"] = {"all": choice.words is None, "bound_text": choice.words, "chunk_of": made.first_rows}
         yield Contents(clean(head), _each(columns, text_packs, detail_packs))

@@ -12,8 +12,8 @@ _ALL_ROWS: Final = 10_000  # up to here all rows have details, if they are small
 ALL_BYTES: Final = 25_000_000  # of a page in which all of them are
 SOME_BYTES: Final = 8_000_000  # what the details of some rows may take
 # How many of each kind some are.
+EXTREME: Final = 100  # the slowest, and the most expensive
 _FAILED: Final = 1000
-_EXTREME: Final = 100
 _SAMPLE: Final = 2000
 _SEED: Final = 0
 _PACK_ROWS: Final = 64
@@ -36,7 +36,7 @@ def choose_all(rows: int) -> Choice | None:
 
 
 def choose_some(
-    rows: int, failed: Sequence[int], slowest: Iterable[int], dearest: Iterable[int], notable: Sequence[int] = ()
+    rows: int, failed: Sequence[int], slowest: Sequence[int], dearest: Sequence[int], notable: Sequence[int] = ()
 ) -> Choice:
     """Failed rows, the slowest, the most expensive and a sample of all: the same ones for the same run. `notable` are
     those that broke or changed since the run before.
@@ -44,7 +44,6 @@ def choose_some(
     draw = random.Random(_SEED)  # noqa: S311  (no secret)
     of_failed = failed if len(failed) <= _FAILED else draw.sample(failed, _FAILED)
     sample = draw.sample(range(rows), min(rows, _SAMPLE))
-    slowest, dearest = list(slowest)[:_EXTREME], list(dearest)[:_EXTREME]
     chosen = sorted({*of_failed, *slowest, *dearest, *notable, *sample})
     of_all = "failed rows" if of_failed is failed else f"{_FAILED:,} of {len(failed):,} failed rows"
     parts = [
@@ -53,8 +52,9 @@ def choose_some(
         (dearest, f"the {len(dearest)} most expensive"),
         (notable, f"{len(notable):,} that broke or changed"),
     ]
-    words = ", ".join(words for part, words in parts if part)
-    return Choice(chosen, f"full texts and calls: {words} and {len(sample):,} rows drawn at random")
+    some = ", ".join(words for part, words in parts if part)
+    words = " and ".join(filter(None, [some, f"{len(sample):,} rows drawn at random"]))
+    return Choice(chosen, f"full texts and calls: {words}")
 
 
 @dataclass(slots=True)

@@ -17,12 +17,12 @@ _LEAST_REPEATS: Final = 2
 
 class OutputFields:
     """Sees the output of each row. Fields of objects are named `output.address.city`; an output that is no object is
-    the field `output`.
+    the field `output`. `notes` say what is left out.
     """
 
     def __init__(self) -> None:
         self._fields: dict[str, _Field] = {}
-        self.has_more = False
+        self.notes: list[str] = []
         self._ok = 0
 
     def see(self, row: int, output: Any) -> None:
@@ -32,7 +32,7 @@ class OutputFields:
             field = self._fields.get(name)
             if field is None:
                 if len(self._fields) == _MOST_FIELDS:
-                    self.has_more = True
+                    self.notes = [f"outputs have more than {_MOST_FIELDS} fields; the figures are those of the first"]
                     continue
                 field = self._fields[name] = _Field()
             field.see(row, value)

@@ -11,6 +11,7 @@ from crewrun.errors import Category, CrewrunError
 ONLY = "score"
 REASON = "reason"
 _LONGEST_CHARS = 60
+_LARGEST = 1e100
 
 Scores = dict[str, float | int | bool | str]
 """Scores by name, and possibly a `reason`, a text."""
@@ -47,7 +48,7 @@ def numbers_in(output: Any) -> dict[str, float]:
     return {
         str(name): float(value)
         for name, value in output.items()
-        if isinstance(value, int | float) and name != REASON and math.isfinite(value)
+        if isinstance(value, int | float) and name != REASON and _is_ordinary(value)
     }
 
 
@@ -62,9 +63,14 @@ def _score(value: Any, what: str) -> float | int | bool:
         number = float(value)
     except (OverflowError, ValueError):
         number = math.inf
-    if not math.isfinite(number):
-        raise BadScore(f"{what}; a score is a finite number")
+    if not _is_ordinary(number):
+        raise BadScore(f"{what}; a score is a finite number, below 1e100")
     return int(value) if isinstance(value, Integral) else number
+
+
+def _is_ordinary(number: float) -> bool:
+    """Whether a number is finite, and so small that sums and squares of such are finite too."""
+    return -_LARGEST < number < _LARGEST
 
 
 def _shown(value: Any) -> str:

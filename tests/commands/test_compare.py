@@ -1,5 +1,6 @@
 """`crewrun compare`: two runs, joined by the ids of their rows."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from support.report_page import read_report
 from support.terminal import Terminal
-from support.workspace import Place
+from support.workspace import RESULTS, STATE, Place
 
 
 def result(row_id: str, output: Any = None, **more: Any) -> dict[str, Any]:
@@ -131,6 +132,16 @@ def test_a_condition_decides_the_exit_code(place: Place, condition: str, code: i
     assert (f"--fail-if '{condition}' holds" in place.stderr) is (code == 3)
 
 
+def test_a_condition_on_an_end_of_the_interval(place: Place) -> None:
+    """Which holds only if the change is more than chance."""
+    write(place.folder / "a.jsonl", *(result(str(number), "x") for number in range(20)))
+    b = [result(str(number), "x", cost_usd=0.001 + 0.0001 * (number % 5 - 1)) for number in range(20)]
+    write(place.folder / "b.jsonl", *b)
+    ends = [f"cost.{end}>{number}" for end in ("low", "high") for number in ("0%", "10%", "20%")]
+    found = compared(place, *(word for end in ends for word in ("--fail-if", end)), code=3)
+    assert [check["holds"] for check in found["conditions"]] == [True, False, False, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
@@ -174,6 +185,19 @@ def test_rows_of_the_same_id_with_other_inputs(place: Place) -> None:
     assert "bad_request: " in place.stdout
 
 
+def test_more_fields_than_are_compared(place: Place) -> None:
+    """Names that a model made up do not fill the memory; rows are compared in full all the same."""
+    old, new = ({f"field {number}": value for number in range(600)} for value in ("x", "y"))
+    write(place.folder / "a.jsonl", result("1", {**old, "last": 1}), result("2", {**old, "last": 1}))
+    write(place.folder / "b.jsonl", result("1", {**new, "last": 2}), result("2", {**old, "last": 2}))
+    found = compared(place)
+    assert (found["rows"]["changed"], len(found["fields"]), found["fields_left_out"]) == (2, 500, 202)
+    assert found["examples"][0]["more_differences"] == 581
+    place.crewrun("compare", "a.jsonl", "b.jsonl")
+    assert "480 more fields differ" in place.stdout
+    assert "more than 500 fields: the others are compared as part of the output only" in place.stdout
+
+
 def test_a_run_and_itself(place: Place) -> None:
     """By whatever names: such a check would never fail."""
     place.crew()
@@ -183,6 +207,24 @@ def test_a_run_and_itself(place: Place) -> None:
     for other in ("in.results.jsonl", "in.results.jsonl.crewrun", "link.jsonl"):
         place.crewrun("compare", "in.results.jsonl", other, code=2)
         assert "are the same run; name two" in place.stderr
+
+
+def test_a_run_that_is_going_is_a_snapshot(place: Place) -> None:
+    """Which is said, in every form; the line that is being written does not count."""
+    place.crew()
+    place.rows({"topic": "a"}, {"topic": "b"})
+    place.batch("-o", "b.jsonl")
+    place.batch()
+    with (place.folder / STATE / "lock").open("rb+") as lock, place.results.open("ab") as results:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results.write(b'{"schema":"crewrun.result/1","id":"3f')
+        results.flush()
+        place.crewrun("compare", "b.jsonl", RESULTS, "--json")
+        assert place.stderr == f"crewrun: {RESULTS}: is still running; these are its results so far\n"
+        found = json.loads(place.stdout)
+        assert (found["rows"]["same"], found["a"]["snapshot"], found["b"]["snapshot"]) == (2, False, True)
+        place.crewrun("compare", "b.jsonl", RESULTS)
+        assert f"B  {RESULTS}  2 rows · openai/gpt-4.1-mini · still running: the results so far" in place.stdout
 
 
 def test_results_that_went_to_a_stream(place: Place) -> None:
@@ -216,7 +258,7 @@ def test_rows_with_nothing_but_an_output(place: Place) -> None:
     """Of another program, or of another version: what is missing is unknown, not zero."""
     bare = {key: result("1", "x")[key] for key in ("schema", "id", "index", "status", "input", "started_at")}
     write(place.folder / "a.jsonl", bare | {"output": "x"})
-    write(place.folder / "b.jsonl", bare | {"cost_usd": "much", "usage": 3, "duration_s": [1], "models": None})
+    write(place.folder / "b.jsonl", bare | {"cost_usd": "much", "usage": 3, "duration_s": [1], "models": 5})
     place.crewrun("compare", "a.jsonl", "b.jsonl")
     assert "1 row in both: 0 same, 1 changed (100.0%)" in place.stdout
     assert place.stdout.count("unknown in all rows") == 5
@@ -306,6 +348,9 @@ def test_scores_are_compared_where_both_runs_have_them(place: Place) -> None:
     assert (is_long["a"], is_long["b"]) == (0.0, 1.0)
     assert [check["holds"] for check in found["conditions"]] == [True, False]
     assert "b.jsonl: has no scores 'alone', which the other run has" in place.stderr
+    place.crewrun("score", "b.jsonl", "--by", "judge.py:words", "--name", "alone")
+    compared(place)
+    assert "scores 'alone': A is judged by 'judge:words', B by 'judge.py:words'" in place.stderr
     write(place.folder / "b.jsonl", *(result(row["topic"], "other", input=row) for row in inputs))
     place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "score.words.count<0", code=2)
     assert "no row has its score.words.count in both runs" in place.stderr

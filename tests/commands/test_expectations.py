@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from support import local_workers
 from support.command import read_rows
 from support.workspace import Place
 
@@ -67,6 +68,7 @@ def test_a_row_says_which_expectations_it_met_and_why_not_the_others(place: Plac
     assert by_name == {"total": (3, 2), "city": (3, 0), "function": (3, 0), "raises": (3, 3)}
     assert "  expected 'total': 2 of 3 rows missed it: line 2 (" in place.stderr
     assert "  expected and met by all rows: city, function\n" in place.stderr
+    assert "  to see those that missed it: crewrun show in.results.jsonl --missed raises\n" in place.stderr
 
 
 def test_status_and_show_and_tables_have_them(place: Place) -> None:
@@ -85,8 +87,21 @@ def test_status_and_show_and_tables_have_them(place: Place) -> None:
     assert "  expected 'total': 2 of 3 rows missed it; " in place.stdout
     place.crewrun("show", "in.results.jsonl", "2")
     assert "expected 'total': missed: output.total is 1 and row.total is 2\nexpected 'city': met\n" in place.stdout
+    place.crewrun("show", "in.results.jsonl", "--missed", "total")
+    assert [line.split("\t")[5:] for line in place.stdout.splitlines()] == [
+        ['{"topic": "b", "total": 2}', "output.total is 1 and row.total is 2"],
+        ["c", "the row has no 'total'"],
+    ]
+    place.crewrun("show", "in.results.jsonl", "--missed", "totl", code=2)
+    assert "no such expectation (did you mean 'total'?)" in place.stderr
     place.crewrun("export", "in.results.jsonl", "-f", "csv", "--ordered", "--columns", "input.topic,expectations.city")
     assert place.stdout.splitlines() == ["input.topic,expectations.city", "a,true", "b,true", "c,true"]
+
+
+def test_rows_that_run_on_other_workers_have_them(place: Place) -> None:
+    """The check is on the worker, which sends what it found with the outcome."""
+    place.batch("--executor", f"{local_workers.__file__}:two")
+    assert [one["raises"] for one in expectations(place)] == [RAISES] * 3
 
 
 def test_results_are_restored_with_them(place: Place) -> None:

@@ -212,6 +212,9 @@ def test_a_share_of_the_lines_is_lost_or_expires(mock: MockProcess, client: Open
     assert (done.status, 30 < len(answers) < 55) == ("expired", True)
     assert counts(done) == (60, billed, len(answers) - billed)
     assert 12 < billed < 40
+    mock.set_batch_faults({"lost-lines": 0.5, "expired-lines": 0.5})
+    end(mock, client, create(client, lines_of([f"row {n}" for n in range(60)])))
+    assert mock.ledger()["totals"]["billed"] == billed
 
 
 def test_results_come_in_another_order(mock: MockProcess, client: OpenAI) -> None:

@@ -33,6 +33,14 @@ print("begun", flush=True)
 run = run_batch(rows, crew_of("offline?latency=0.2"), max_concurrent=4, **settings)
 print(run)
 """
+SEVERAL = """
+import asyncio
+from crewrun import arun_batch
+async def both():
+    crew = crew_of("offline?latency=0.5")
+    return await asyncio.gather(*(arun_batch(rows[:8], crew, name) for name in ("a.jsonl", "b.jsonl")))
+print([len(run) for run in asyncio.run(both())])
+"""
 
 
 @contextmanager
@@ -141,7 +149,7 @@ run_batch(rows, crew_of("offline"), progress="plain", fresh=True)
 
 def test_a_terminal_gets_what_the_command_shows(tmp_path: Path) -> None:
     """The live line while it runs, then the report with what to do next."""
-    (tmp_path / "program.py").write_text(SLOW.replace("**settings", "limit=8"), encoding="utf-8")
+    (tmp_path / "program.py").write_text(SLOW.replace("**settings", "limit=8") + SEVERAL, encoding="utf-8")
     own, theirs = pty.openpty()
     env = clean_env(TERM="xterm-256color", COLUMNS="100", LINES="30")
     command = [sys.executable, "program.py"]
@@ -158,8 +166,10 @@ def test_a_terminal_gets_what_the_command_shows(tmp_path: Path) -> None:
         printed = process.stdout.read()
     os.close(own)
     assert b"in flight" in shown
-    assert re.sub(rb"\x1b\[[0-9;]*m", b"", shown).endswith(b"8 ok, 0 failed; results: news-run/results.jsonl\r\n")
-    assert printed == b"begun\nRun('news-run/results.jsonl', 8 ok, 0 failed)\n"
+    text = re.sub(rb"\x1b\[[0-9;]*m", b"", shown)
+    assert [text.count(b"8 ok, 0 failed; results: " + name) for name in (b"news-run", b"a.j", b"b.j")] == [1, 1, 1]
+    assert text.count(b"\x1b[?25l") == 2  # each time one of them draws, and hides the cursor
+    assert printed == b"begun\nRun('news-run/results.jsonl', 8 ok, 0 failed)\n[8, 8]\n"
 
 
 def test_flags_that_write_files_write_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.paths import ROOT
 from support.report_page import parse_report, read_report
 from support.scripted_provider import Fickle, Reply
-from support.workspace import Place
+from support.workspace import STATE, Place
 
 from crewrun.report.packs import plain
 
@@ -91,8 +91,8 @@ def test_a_page_is_for_its_owner_only(place: Place) -> None:
             "in.results.jsonl.crewrun/page.html",
             "is in the run folder, which has the run's own files; name another file",
         ),
-        ("missing/page.html", "missing/page.html: cannot be written: No such file or directory"),
-        (".", ".: cannot be written: Is a directory"),
+        ("missing/page.html", "-o missing/page.html: cannot be written: No such file or directory; name another file"),
+        (".", "-o .: cannot be written: Is a directory; name another file"),
     ],
 )
 def test_a_path_that_must_not_be_written_is_refused(place: Place, output: str, words: str) -> None:
@@ -215,6 +215,21 @@ def test_results_that_went_to_a_stream_are_restored(place: Place) -> None:
     page = read_report(place.folder / "state.html")
     assert page.columns["status"] == ["ok", "ok"]
     assert page.texts("input") == ["one", "two"]
+
+
+def test_results_and_rows_that_went_through_pipes_lack_their_inputs(place: Place) -> None:
+    """What the journal has is on the page: outputs, calls, failures; at the end of the run as well as later."""
+    rows = '{"topic": "one"}\n{"nothing": 1}\n'
+    place.crewrun("batch", "-", "--run-dir", "state", "--report", "end.html", stdin=rows, code=3)
+    place.crewrun("report", "state")
+    page = read_report(place.folder / "state.html")
+    assert page.packs == read_report(place.folder / "end.html").packs
+    assert sorted(page.columns["status"]) == ["failed", "ok"]
+    assert page.texts("input") == ["", ""]
+    assert [len(detail["calls"]) for detail in page.details.values()].count(1) == 1
+    assert page.head["notes"][0].startswith(
+        "results are restored without their inputs: -: the rows came through a pipe"
+    )
 
 
 def test_a_crew_that_is_gone_is_said(place: Place) -> None:
@@ -425,3 +440,48 @@ def test_a_page_that_cannot_be_written_is_a_failure_of_its_own(place: Place) -> 
     place.batch("--report", "closed/page.html", code=1)
     assert "warning: --report closed/page.html: the page cannot be written: No such file or directory" in place.stderr
     assert place.done() == ["one"]
+
+
+def test_the_command_is_named_at_the_end_of_larger_runs(place: Place) -> None:
+    """Fewer rows are seen as well with `show`, and a run that has written its page needs no command for one."""
+    line = "  to see all rows on a page: crewrun report in.results.jsonl"
+    place.rows(*({"topic": f"t{i}"} for i in range(100)))
+    place.batch("-m", "offline", "--limit", "99")
+    assert line not in place.stderr.splitlines()
+    place.batch("-m", "offline")
+    assert line in place.stderr.splitlines()
+    place.batch("-m", "offline", "--report", "page.html")
+    assert line not in place.stderr.splitlines()
+    place.batch("-m", "offline", "-q")
+    assert place.stderr == ""
+
+
+def test_a_run_that_was_moved_has_its_report(place: Place) -> None:
+    """Beside the results, where they are now; its crew and its input are where they were."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (place.folder / "new").mkdir()
+    place.results.rename(place.folder / "new" / "x.jsonl")
+    (place.folder / STATE).rename(place.folder / "new" / "x.jsonl.crewrun")
+    place.crewrun("report", "new/x.jsonl")
+    assert place.stderr == "wrote new/x.html\n"
+    page = read_report(place.folder / "new" / "x.html")
+    assert (page.columns["line"], page.head["results"], page.head["run"]) == ([1], "new/x.jsonl", "new/x.jsonl.crewrun")
+    assert page.details[0]["calls"][0]["prompt_source"] == "rebuilt"
+
+
+def test_torn_and_foreign_lines_of_a_run_are_said(place: Place) -> None:
+    """And those that are missing; the page has the others."""
+    place.rows({"topic": "one"}, {"topic": "two"})
+    place.batch("-j", "1")
+    text = place.results.read_text()
+    place.results.write_text(text.replace('"topic":"one"', '"topic":"new"') + text[:50])
+    place.crewrun("report", "in.results.jsonl")
+    page = read_report(place.folder / "in.results.html")
+    (note,) = page.head["notes"]
+    assert note.startswith(
+        "lines of in.results.jsonl that are left out: 1 incomplete, 1 different from the journal; "
+        "missing in in.results.jsonl: 1 result; to restore them: crewrun batch in.jsonl"
+    )
+    assert page.texts("input") == ["two", "one"]
+    assert page.columns["status"] == ["ok", "unfinished"]

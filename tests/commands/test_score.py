@@ -69,7 +69,7 @@ def test_a_function_judges_each_output(place: Place) -> None:
     place.crewrun("score", RESULTS, "--by", "judge:length")
     rows = {row["id"]: row for row in map(json.loads, place.results.read_text().splitlines())}
     assert scores(place) == {row_id: {"score": len(row["output"])} for row_id, row in rows.items()}
-    assert re.match(r"length: mean \d+ \(90 % interval \d+ to \d+\) of 3 rows; p10 ", place.stdout)
+    assert re.match(r"length: mean \d+ \(90 % interval \d+ to \d+\) of 3 rows\n  p10 ", place.stdout)
     assert "3 ok, 0 failed; results: in.scores.jsonl\n" in place.stderr
     again = figures(place, RESULTS, "--by", "judge:length")
     assert "0 ok, 0 failed, 3 done before" in place.stderr
@@ -106,7 +106,7 @@ def test_a_function_that_fails_fails_its_rows(place: Place) -> None:
     place.crewrun("score", RESULTS, "--by", "judge:fails", code=3)
     assert "2 × internal: line " in place.stderr
     assert "judge.py:16: LookupError: no such word" in place.stderr
-    assert "judge:fails returned nan; a score is a finite number" in place.stderr
+    assert "judge:fails returned nan; a score is a finite number, below 1e100" in place.stderr
     assert "crewrun retry" not in place.stderr
     assert place.stdout == "no row has a score\n"
     file = place.folder / "judge.py"
@@ -129,8 +129,8 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
         "{}, which has no score in it",
         "a mapping with the key ''; keys are the names of scores",
         f"'x' for 'a'; {number}",
-        "inf; a score is a finite number",
-        f"1{'0' * 58}…; a score is a finite number",
+        "inf; a score is a finite number, below 1e100",
+        f"1{'0' * 58}…; a score is a finite number, below 1e100",
     }
 
 

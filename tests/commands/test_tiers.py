@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.command import read_rows, topics
 from support.local_workers import NEAR
+from support.mock_process import MockProcess
 from support.scripted_provider import Asked, Fickle, Reply
 from support.workspace import RESULTS, Place
 
@@ -97,6 +98,23 @@ def test_flex_that_refuses_half_of_its_calls_does_every_row_at_the_right_price(
     assert "by tier: flex 40 calls $0.0045 (saved $0.0045)\n" in place.stderr
 
 
+def test_the_bill_is_that_of_the_ledger_of_a_mock_that_refuses_half(place: Place) -> None:
+    """Tokens differ from call to call there. Some calls run out of patience and go at the standard tier."""
+    place.rows(*topics(60))
+    with MockProcess("--flex-full", "0.5", "--seed", "7") as mock:
+        flags = ("--tier", "flex", "--tier-patience", "0.3s", "--retries", "0", "-j", "30", "--summary", "s.json")
+        place.crewrun("batch", "in.jsonl", *flags, OPENAI_BASE_URL=mock.base_url)
+        totals = mock.ledger(last=0)["totals"]
+    summary = place.summary()
+    assert summary["rows"]["ok"] == 60
+    assert summary["cost_usd"] == pytest.approx(totals["cost_usd"], abs=1e-6)
+    tiers = summary["tiers"]
+    assert tiers["flex"]["calls"] > 30
+    assert tiers["standard"]["calls"] == tiers["standard"]["moved"] == 60 - tiers["flex"]["calls"] > 0
+    for tier, use in tiers.items():
+        assert use["cost_usd"] == pytest.approx(totals["tiers"][tier]["cost_usd"], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "flags", [("--tier-patience", "0"), ("--deadline", "90s")], ids=["patience", "the run's end is near"]
 )
@@ -114,7 +132,7 @@ def test_a_call_without_room_goes_at_the_standard_tier_and_says_so(place: Place,
     tiers = {"flex": flex(2), "standard": standard(1, moved=1)}
     assert json.loads(place.stdout)["spent"]["tiers"] == json.loads(place.stdout)["in_all"]["tiers"] == tiers
     place.crewrun("status", RESULTS)
-    assert "; by tier: flex 2 calls" in place.stdout
+    assert "\n  by tier: flex 2 calls $0.0002 (saved $0.0002), standard 1 call $0.0002 (1 in place of" in place.stdout
     place.crewrun("show", RESULTS, "line:2")
     assert "call openai/gpt-5 at standard · " in place.stdout
     log = [json.loads(line) for line in (place.folder / f"{RESULTS}.crewrun/log.jsonl").read_text().splitlines()]
@@ -181,6 +199,30 @@ def test_a_run_begun_at_the_standard_tier_goes_on_at_flex(place: Place) -> None:
     assert place.summary()["in_all"]["tiers"] == {"flex": flex(1), "standard": standard(3)}
     tiers = [row.get("tiers") for row in read_rows(place.results)]
     assert tiers == [None, {"flex": flex(1), "standard": standard(1)}]
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [{"batch": "{tier: flex}"}, {"llm": "{model: gpt-5, tier: flex}"}, {"agent": "tier: flex, "}],
+    ids=["batch:", "llm", "agent"],
+)
+def test_a_tier_in_the_file_makes_no_other_crew(place: Place, tier: dict[str, str]) -> None:
+    """Nor does another patience: rows that are done stay done."""
+    place.rows(*topics(2))
+
+    def write(llm: str = "gpt-5", agent: str = "", batch: str = "{}") -> None:
+        a = f"agents: {{a: {{{agent}role: R, goal: g, backstory: b, llm: {llm}}}}}\n"
+        task = "tasks: [{description: '{topic}', expected_output: x, agent: a}]\n"
+        (place.folder / "crew.yaml").write_text(f"{a}{task}batch: {batch}\n")
+
+    provider = FlexProvider()
+    with Fickle(provider) as server:
+        write()
+        place.crewrun("batch", "in.jsonl", "--limit", "1", OPENAI_BASE_URL=server.base_url)
+        write(**tier)
+        place.crewrun("batch", "in.jsonl", "--tier-patience", "1m", OPENAI_BASE_URL=server.base_url)
+    assert provider.served == [None, "flex"]
+    assert "1 ok, 0 failed, 1 done before" in place.stderr
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class Browser:
         actions = [(os.POSIX_SPAWN_DUP2, read_end, 3), (os.POSIX_SPAWN_DUP2, write_end, 4)]
         actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]  # type: ignore[misc]  # both are file actions
         argv = [str(program()), *_FLAGS, f"--user-data-dir={self._home}", "about:blank"]
-        env = {"HOME": self._home, "PATH": os.environ["PATH"], "TZ": "UTC", "LANG": "C.UTF-8"}
+        env = {"HOME": self._home, "TMPDIR": self._home, "PATH": os.environ["PATH"], "TZ": "UTC", "LANG": "C.UTF-8"}
         self._pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setpgroup=0)
         os.close(read_end)
         os.close(write_end)

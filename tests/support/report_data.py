@@ -194,7 +194,18 @@ class ReportData:
         """Parts of the head on scores and expectations."""
         worst = [{"row": 3, "reason": "The answer names no place."}, {"row": 5, "reason": "Two sentences are cut off."}]
         return {
-            "scores": [{"name": "clear", "mean": 0.513, "low": 0.49, "high": 0.54, "worst": worst}],
+            "scores": [
+                {
+                    "name": "clear",
+                    "by": "The text is clear.",
+                    "rows": 590,
+                    "mean": 0.513,
+                    "low": 0.49,
+                    "high": 0.54,
+                    "histogram": histogram([n / 100 for n in range(100)]),
+                    "worst": worst,
+                }
+            ],
             "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": {"row": 7}}],
         }
 

@@ -121,7 +121,7 @@ def test_the_wait_for_it_has_a_kind_of_its_own() -> None:
 
     wait = Wait(WaitKind.CAPACITY, "openai/m", calls=2, left_s=9.0, cause="HTTP 429: full")
     assert on_a_virtual_clock(main) == [wait, None, None]
-    assert str(wait) == "capacity: 2 calls wait for room at a cheaper tier, next in 9 s"
+    assert str(wait) == "capacity: 2 waiting for room at a cheaper tier, next in 9 s"
     assert Wait.from_json(wait.to_json()) == wait
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.documents import sections
+from support.paths import MANUAL
 
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.clock import MockClock, read_advance
-from crewrun.mock.job import Job, JobLine, JobStatus, LineState
-from crewrun.mock.job_faults import JobFaults, parse_fault, read_faults
+from crewrun.mock.job import WINDOW_S, Job, JobLine, JobStatus, LineState
+from crewrun.mock.job_faults import FAULTS, JobFaults, parse_fault, read_faults
 from crewrun.mock.multipart import read_form
 from crewrun.mock.replies import MockReply
 
@@ -31,11 +33,11 @@ STEPS = st.one_of(
 class Book:
     """What was billed and which jobs have ended, as told by the jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float = 1000.0) -> None:
         self.billed: Counter[tuple[str, str]] = Counter()
         self.ended: Counter[str] = Counter()
         self.clock = MockClock()
-        self.jobs = Jobs("job_", self.clock, JobFaults({}), 1000.0, seed=1)
+        self.jobs = Jobs("job_", self.clock, JobFaults({}), latency_s, seed=1)
 
     def create(self, words: list[str]) -> Job:
         lines = [JobLine(str(n), {"text": word}) for n, word in enumerate(words)]
@@ -58,6 +60,7 @@ def check(book: Book, job: Job, before: tuple[JobStatus, int]) -> None:
     assert answered >= before[1]
     if job.status.has_ended:
         assert (job.count(LineState.WAITING, LineState.STUCK), book.ended[job.id]) == (0, 1)
+        assert all(line.request == {} for line in job.lines)  # what is no longer needed takes no memory
     else:
         assert book.ended[job.id] == 0
     assert job.status in reachable(before[0])
@@ -85,6 +88,38 @@ def test_the_counts_of_jobs_add_up_whatever_happens(steps: list[tuple[str, objec
                 book.clock.advance(seconds)
         for job in book.jobs.newest_first():
             check(book, job, before.get(job.id, (JobStatus.VALIDATING, 0)))
+
+
+def test_a_job_that_takes_longer_than_its_window_expires() -> None:
+    """With the lines that were answered by then; it goes on whenever somebody looks for it."""
+    book = Book(latency_s=2 * WINDOW_S)
+    job = book.create(["owls"] * 100)
+    book.clock.advance(WINDOW_S - 1)
+    assert book.jobs.find(job.id) is job
+    assert job.status is JobStatus.IN_PROGRESS
+    book.clock.advance(1)
+    book.jobs.find(job.id)
+    # 24 hours of 48, without the first and the last tenth.
+    assert (job.status, job.count(LineState.ANSWERED), job.count(LineState.EXPIRED)) == (JobStatus.EXPIRED, 50, 50)
+
+
+def test_a_job_without_latency_is_done_at_the_first_look() -> None:
+    """And was validating when it was made."""
+    book = Book(latency_s=0.0)
+    job = book.create(["owls"])
+    assert job.status is JobStatus.VALIDATING
+    book.jobs.find(job.id)
+    assert (job.status, job.count(LineState.ANSWERED)) == (JobStatus.COMPLETED, 1)
+
+
+def test_a_cancelled_job_has_no_line_that_expired() -> None:
+    """Not even one that would have."""
+    book = Book()
+    job = book.create(["FAIL-EXPIRED", "FAIL-HANG", "owls", "FAIL-LOST"])
+    book.jobs.cancel(job)
+    book.clock.advance(1000)
+    book.jobs.find(job.id)
+    assert (job.status, job.count(LineState.CANCELLED), job.count(LineState.LOST)) == (JobStatus.CANCELLED, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +181,9 @@ def test_what_is_no_whole_form_is_refused(content_type: str, body: bytes) -> Non
     """An upload that was cut off must not become half a file."""
     with pytest.raises(ValueError, match="form"):
         read_form(content_type, body)
+
+
+def test_the_manual_has_each_fault() -> None:
+    """In its table, and no others."""
+    table = sections(MANUAL / "mock-server.md")["Batch jobs"]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(FAULTS)

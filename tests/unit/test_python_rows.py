@@ -226,9 +226,3 @@ def test_what_is_no_rows_is_refused(rows: Any, words: str) -> None:
     """At once, with what to give instead."""
     with pytest.raises(UsageError, match=words):
         python_rows(rows)
-
-
-async def test_flags_of_files_are_refused() -> None:
-    """They would have no effect."""
-    with pytest.raises(UsageError, match="delimiter: says how a file is read"):
-        source_of([], BatchSettings(delimiter=";"))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewrun.report.columns import Codes, Numbers
-from crewrun.report.details import choose_some, shortened
+from crewrun.report.details import DetailPacks, choose_some, shortened
 from crewrun.report.fields import OutputFields
 from crewrun.report.histograms import histogram
 from crewrun.report.packs import encoded, pack, pack_file, plain
@@ -191,3 +191,22 @@ def test_values_that_come_late_stand_at_their_rows() -> None:
     columns = {name: json.loads(b"".join(column.pieces())) for name, column in fields.columns(7).items()}
     assert columns["output.n"] == [None, None, 1, None, 2, None, None]
     assert columns["output.city"] == {"values": ["Oslo"], "codes": [-1, -1, -1, -1, 0, 0, -1]}
+
+
+def test_details_are_in_small_packs_up_to_their_budget() -> None:
+    """At most 64 rows each, fewer of long ones; what does not fit is not added."""
+    draw = random.Random(5)
+    rows = [(row, {"text": draw.randbytes(100).hex()}) for row in range(0, 400, 2)]
+    rows[150] = (300, {"text": "x" * 300_000})
+    with pack_file() as packs:
+        made = DetailPacks(packs, 10_000_000)
+        assert made.add_all(rows)
+        assert made.first_rows == [0, 128, 256, 300, 302]
+        read = [json.loads(gzip.decompress(b64decode(one.content))) for one in packs]
+        assert [min(map(int, details)) for details in read] == made.first_rows
+        assert {int(row): detail for details in read for row, detail in details.items()} == dict(rows)
+    with pack_file() as packs:
+        made = DetailPacks(packs, 20_000)
+        assert not made.add_all(rows)
+        assert (made.rows, made.first_rows) == (64 * len(made.first_rows), [one for one, _ in rows[: made.rows : 64]])
+        assert packs.size_bytes <= 20_000

@@ -124,6 +124,17 @@ def test_a_row_opens_and_the_keyboard_goes_on(tab: Tab) -> None:
 
 
 @needs_browser
+def test_a_row_can_open_again_as_soon_as_it_is_closed(tab: Tab) -> None:
+    """The browser reports that it was closed when it is already back."""
+    tab.run("location.hash = 'row=row-000001'")
+    tab.wait("document.querySelector('.drawer-body .call')")
+    tab.run("document.querySelector('.drawer [aria-label=Close]').click(); document.getElementById('place-1').click()")
+    tab.run("new Promise(done => setTimeout(done, 20))")
+    tab.wait("document.querySelector('.drawer-body .call')")
+    assert (tab.text("#drawer-title"), tab.run("location.hash")) == ("row-000001", "#row=row-000001")
+
+
+@needs_browser
 def test_a_link_opens_its_row_with_the_same_search(browser: Browser, tab: Tab, small: Path) -> None:
     """What the address says is what a colleague sees who gets it."""
     search(tab, "river")
@@ -237,6 +248,24 @@ def test_a_page_that_lost_its_rows_says_so(browser: Browser, tmp_path: Path) -> 
     one.wait("document.querySelector('#rows .note')")
     assert "The rows of this page cannot be read" in one.text("#rows .note")
     assert one.text("h1") == "places.results.jsonl"
+    one.close()
+
+
+@needs_browser
+def test_a_page_with_next_to_nothing(browser: Browser, tmp_path: Path) -> None:
+    """No rows, no run folder, no log: what is unknown is left out, and nothing breaks."""
+    data = ReportData(0)
+    unknown: dict[str, None] = dict.fromkeys(
+        ("run", "state", "command", "next_command", "crew", "exit_code", "timeline")
+    )
+    nothing: dict[str, list[object]] = {
+        name: [] for name in ("sessions", "by_model", "by_task", "failures", "tool_failures", "columns")
+    }
+    empty: dict[str, object] = {"row_time": None, "row_cost": None, "tasks": {}}
+    page = page_of(data, tmp_path, **unknown, **nothing, histograms=empty, without_run_folder=True)
+    one = ready(browser.open(page))
+    assert one.texts("main h2") == ["Rows", "The run"]
+    assert (matching(one), one.text(".empty"), one.problems) == ("0 rows", "No row matches.", [])
     one.close()
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,7 @@ import pytest
 from support.command import topics, write_crew, write_rows
 from support.forks import crewrun
 from support.paths import ROOT
+from support.workspace import Place
 
 from crewrun import (
     Agent,
@@ -154,6 +156,15 @@ def test_a_run_without_an_output_lives_in_a_folder_named_after_the_crew(tmp_path
     assert counts(run_batch(topics(5), crew_of("offline", "My crew: news"), fresh=True)) == (5, 0, 0)
 
 
+def test_a_crew_file_is_named_by_itself_or_by_its_folder(tmp_path: Path) -> None:
+    """All of them are called crew.yaml."""
+    (tmp_path / "news").mkdir()
+    write_crew(tmp_path / "news")
+    assert run_batch(topics(1), "news/crew.yaml").output == tmp_path / "news-run" / "results.jsonl"
+    write_crew(tmp_path / "news", more="name: Daily news\n")
+    assert run_batch(topics(1), "news").output == tmp_path / "Daily-news-run" / "results.jsonl"
+
+
 def test_a_changed_crew_runs_its_rows_again() -> None:
     """An object is the same if it would do the same, whatever file or cell made it."""
     run_batch(topics(2), crew_of())
@@ -211,7 +222,7 @@ def test_a_function_makes_the_crew_of_a_row() -> None:
 
     assert counts(run_batch(topics(2), make)) == (2, 0, 0)
     assert counts(run_batch(topics(2), crew_of)) == (2, 0, 0)
-    assert sorted(path.name for path in Path().iterdir()) == ["crew_of-run", "make-run"]
+    assert sorted(path.name for path in Path().iterdir()) == ["make-run", "research-run"]
 
 
 def test_a_flow_is_run_per_row() -> None:
@@ -238,7 +249,7 @@ def test_what_is_no_crew_is_refused() -> None:
 def test_what_a_crew_ignores_is_a_warning_of_python(tmp_path: Path) -> None:
     """Which a program can silence or raise; the project file's defaults hold as for the command."""
     write_crew(tmp_path)
-    (tmp_path / "crewrun.toml").write_text("limit = 1\n")
+    (tmp_path / "crewrun.toml").write_text("limit = 1\ndelimiter = ';'\n")
     (tmp_path / "pyproject.toml").write_text("[tool.crewrun]\nlimit = 2\n")
     with pytest.warns(UserWarning, match="has no effect beside crewrun.toml"):
         run = run_batch(topics(3), "crew.yaml")
@@ -333,6 +344,19 @@ def test_a_run_that_is_held_is_refused_and_can_be_watched() -> None:
     asyncio.run(main())
 
 
+def test_a_run_that_is_refused_after_it_was_opened_is_free_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program lives on, and its next call must not find the run held by itself."""
+    for name, value in place.env.items():
+        monkeypatch.setenv(name, value)
+    unpriced = crew_of("openai/my-model")
+    assert counts(run_batch(topics(1), unpriced)) == (1, 0, 0)
+    with pytest.raises(UsageError, match="--budget: earlier calls of this run have no known price"):
+        run_batch(topics(2), unpriced, budget=1, price={"my-model": [1, 1]})
+    refused = Run.open("research-run")
+    assert (refused.exit_code, refused.is_going) == (2, False)
+    assert counts(run_batch(topics(2), unpriced)) == (1, 1, 0)
+
+
 def of_the_process() -> list[Any]:
     return [
         gc.get_threshold(),
@@ -347,10 +371,16 @@ def of_the_process() -> list[Any]:
     ]
 
 
-def test_several_run_at_once_and_leave_no_trace_in_the_process() -> None:
+def test_several_run_at_once_and_leave_no_trace_in_the_process(request: pytest.FixtureRequest) -> None:
     """In one loop and in threads: their own results, and the process as it was."""
     run_batch(topics(1), crew_of(name="first"))  # what is imported and opened once
+    request.addfinalizer(partial(gc.set_threshold, *gc.get_threshold()))
+    gc.set_threshold(701, 11, 9)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     before = of_the_process()
+    run_batch(topics(1), crew_of(name="first"))
+    assert of_the_process() == before
 
     async def main() -> list[Run]:
         return await asyncio.gather(*(arun_batch(topics(20), crew_of(name=f"task {i}")) for i in range(3)))

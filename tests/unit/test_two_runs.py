@@ -102,6 +102,7 @@ def test_few_rows_have_no_interval() -> None:
     change = Bootstrap(0).change([0.0] * 9, [1.0] * 9)
     assert change.relative is None
     assert change.difference is not None
+    assert Bootstrap(0).change([0.0] * 9, [0.0] * 9).relative is None
 
 
 @given(WORDS, WORDS)
@@ -120,6 +121,8 @@ def test_a_word_diff_has_both_texts(a: str, b: str) -> None:
     [
         ("the tide turns", "the sea turns", [("=", "the "), ("-", "tide"), ("+", "sea"), ("=", " turns")]),
         ("Paris", "Paris, France", [("=", "Paris"), ("+", ", France")]),
+        ("an abcd end", "an abce end", [("=", "an "), ("-", "abcd"), ("+", "abce"), ("=", " end")]),
+        ("at 1.25 m", "at 1.75 m", [("=", "at 1."), ("-", "25"), ("+", "75"), ("=", " m")]),
         ("positive", "negative", [("-", "positive"), ("+", "negative")]),
         ("", "x", [("+", "x")]),
     ],
@@ -186,6 +189,8 @@ def test_a_name_that_two_fields_have() -> None:
         ("changed>>5%", "character 8: '>>' is not one of >, >=, < and <="),
         ("changed=5", "character 8: '=' is not one of"),
         ("changed>5 rows", "character 9: '5 rows' is not a number"),
+        ("changed>1e999", "character 9: '1e999' is not a number"),
+        ("changed>1_", "character 9: '1_' is not a number"),
         ("changed>nan", "character 9: 'nan' is not a number"),
         ("chnaged>5%", "character 1: 'chnaged' is not known (did you mean 'changed'?)"),
         ("wombat>5", "character 1: 'wombat' is not known; there are same, changed,"),

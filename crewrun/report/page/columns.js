@@ -8,8 +8,18 @@ import { formatOf, sameDigits } from "./format.js";
  */
 
 const TITLES = {
-  id: "Row", status: "Status", category: "Error", task: "Task", cost: "Cost", time: "Time", prompt_tokens: "Tokens in",
-  completion_tokens: "Tokens out", calls: "Calls", started: "Started", change: "Change", line: "Line",
+  id: "Row",
+  status: "Status",
+  category: "Error",
+  task: "Task",
+  cost: "Cost",
+  time: "Time",
+  prompt_tokens: "Tokens in",
+  completion_tokens: "Tokens out",
+  calls: "Calls",
+  started: "Started",
+  change: "Change",
+  line: "Line",
 };
 const UNITS = { cost: "money", time: "ms", started: "time", prompt_tokens: "tokens", completion_tokens: "tokens" };
 
@@ -84,7 +94,14 @@ function column(key, title, data) {
   }
   const numbers = Float64Array.from(data, (value) => (value === null ? NaN : Number(value)));
   const unit = UNITS[key] ?? (key === "calls" || key === "line" ? "tokens" : "number");
-  return { key, title, kind: "number", unit, numbers, format: sameDigits(unit, numbers.subarray(0, 2000)) ?? formatOf(unit) };
+  return {
+    key,
+    title,
+    kind: "number",
+    unit,
+    numbers,
+    format: sameDigits(unit, numbers.subarray(0, 2000)) ?? formatOf(unit),
+  };
 }
 
 /** All rows in the order of a column; rows without a value come last. The order of equals is that of the rows.

@@ -2,21 +2,38 @@
 import { stack } from "./charts.js";
 import { h, section, smallTable } from "./dom.js";
 import { asText } from "./columns.js";
-import { count, counted, money, number, percent } from "./format.js";
+import { count, counted, duration, money, number, percent } from "./format.js";
 import { inline } from "./words.js";
 
 const CHANGES = [
-  ["broken", "Broken", "ok in A, failed in B"], ["changed", "Changed", "ok in both, another output"], ["fixed", "Fixed", "failed in A, ok in B"],
-  ["same", "Same", "the same result"], ["only_a", "Only in A", ""], ["only_b", "Only in B", ""],
+  ["broken", "Broken", "ok in A, failed in B"],
+  ["changed", "Changed", "ok in both, another output"],
+  ["fixed", "Fixed", "failed in A, ok in B"],
+  ["same", "Same", "the same result"],
+  ["only_a", "Only in A", ""],
+  ["only_b", "Only in B", ""],
 ];
-const METRICS = { cost: "Cost", tokens: "Tokens", prompt_tokens: "Tokens in", completion_tokens: "Tokens out", time: "Time" };
+const METRICS = {
+  cost: "Cost",
+  tokens: "Tokens",
+  prompt_tokens: "Tokens in",
+  completion_tokens: "Tokens out",
+  time: "Time",
+};
 
 /** @param {any} head @param {{open: (row: number) => void, value: (key: string, value: string) => void}} act
  * @param {Promise<import("./columns.js").Rows>} rows */
 export function comparison(head, act, rows) {
   const data = head.comparison;
   if (!data) return null;
-  const sides = ["a", "b"].map((key) => h("span", { class: "side-name" }, h("b", { text: `${key.toUpperCase()} ` }), h("span", { text: data[key]?.run ?? (key === "b" ? head.title : "the run before") })));
+  const sides = ["a", "b"].map((key) =>
+    h(
+      "span",
+      { class: "side-name" },
+      h("b", { text: `${key.toUpperCase()} ` }),
+      h("span", { text: data[key]?.run ?? (key === "b" ? head.title : "the run before") }),
+    ),
+  );
   return section(
     "comparison",
     "Comparison",
@@ -34,19 +51,37 @@ function changeCounts({ rows }, act) {
   const shown = CHANGES.filter(([key]) => rows[key] || key === "same");
   const items = shown.map(([key, title, words]) => {
     const share = ["only_a", "only_b"].includes(key) ? "" : percent(rows[key] ?? 0, joined);
-    const button = h("button", { type: "button", class: `change-count change-${key}`, disabled: key === "only_a" || !rows[key], title: words },
-      h("span", { class: "tile-name", text: title }), h("span", { class: "tile-value", text: count(rows[key] ?? 0) }), h("span", { class: "tile-note", text: share }));
+    const button = h(
+      "button",
+      { type: "button", class: `change-count change-${key}`, disabled: key === "only_a" || !rows[key], title: words },
+      h("span", { class: "tile-name", text: title }),
+      h("span", { class: "tile-value", text: count(rows[key] ?? 0) }),
+      h("span", { class: "tile-note", text: share }),
+    );
     button.addEventListener("click", () => act.value("change", key));
     return h("li", {}, button);
   });
-  const about = [`${counted(joined, "row")} in both runs`, rows.failed_in_both ? `${count(rows.failed_in_both)} failed in both` : null, rows.other_input ? `${count(rows.other_input)} with other inputs` : null];
-  return h("div", {}, stack(shown.map(([key, title]) => [title.toLowerCase(), rows[key] ?? 0, `part-${key.replace(/_.*/, "")}`]), "Rows"), h("ul", { class: "change-counts" }, ...items), h("p", { class: "about", text: about.filter(Boolean).join(" · ") }));
+  const about = [
+    `${counted(joined, "row")} in both runs`,
+    rows.failed_in_both ? `${count(rows.failed_in_both)} failed in both` : null,
+    rows.other_input ? `${count(rows.other_input)} with other inputs` : null,
+  ];
+  return h(
+    "div",
+    {},
+    stack(
+      shown.map(([key, title]) => [title.toLowerCase(), rows[key] ?? 0, `part-${key.replace(/_.*/, "")}`]),
+      "Rows",
+    ),
+    h("ul", { class: "change-counts" }, ...items),
+    h("p", { class: "about", text: about.filter(Boolean).join(" · ") }),
+  );
 }
 
 /** @param {string} unit @param {number|null|undefined} n */
 function amount(unit, n) {
   if (n === null || n === undefined) return "–";
-  return unit === "USD" ? money(n * 1e6) : unit === "s" ? `${Number(n.toPrecision(3))} s` : number(n);
+  return unit === "USD" ? money(n * 1e6) : unit === "s" ? duration(n * 1000) : number(n);
 }
 
 function signed(text, n) {
@@ -54,54 +89,128 @@ function signed(text, n) {
 }
 
 function metricsTable({ metrics, interval }) {
-  const rows = Object.entries(metrics ?? {}).filter(([, one]) => one.rows).map(([name, one]) => {
-    const { difference, relative } = one;
-    const range = difference ? `${signed(amount(one.unit, difference.low), difference.low)} to ${signed(amount(one.unit, difference.high), difference.high)}` : "–";
-    const share = relative ? signed(`${Number((100 * relative.mean).toPrecision(3))} %`, relative.mean) : "–";
-    const isSure = difference && (difference.low > 0 || difference.high < 0);
-    return [METRICS[name] ?? name, amount(one.unit, one.a), amount(one.unit, one.b), h(isSure ? "b" : "span", { text: share }), range, count(one.rows)];
-  });
+  const rows = Object.entries(metrics ?? {})
+    .filter(([, one]) => one.rows)
+    .map(([name, one]) => {
+      const { difference, relative } = one;
+      const range = difference
+        ? `${signed(amount(one.unit, difference.low), difference.low)} to ${signed(amount(one.unit, difference.high), difference.high)}`
+        : "–";
+      const share = relative ? signed(`${Number((100 * relative.mean).toPrecision(3))} %`, relative.mean) : "–";
+      const isSure = difference && (difference.low > 0 || difference.high < 0);
+      return [
+        METRICS[name] ?? name,
+        amount(one.unit, one.a),
+        amount(one.unit, one.b),
+        h(isSure ? "b" : "span", { text: share }),
+        range,
+        count(one.rows),
+      ];
+    });
   if (!rows.length) return null;
   const level = Math.round(100 * (interval ?? 0.9));
-  return h("div", {}, h("h3", { text: "Per row, in the rows of both runs" }), smallTable(["Mean of", ">A", ">B", ">Change", `>Difference, ${level} % interval`, ">Rows"], rows, "Cost, tokens and time per row"));
+  return h(
+    "div",
+    {},
+    h("h3", { text: "Per row, in the rows of both runs" }),
+    smallTable(
+      ["Mean of", ">A", ">B", ">Change", `>Difference, ${level} % interval`, ">Rows"],
+      rows,
+      "Cost, tokens and time per row",
+    ),
+  );
 }
 
 function fieldsTable({ fields }) {
   if (!fields?.length) return null;
+  const hasNumbers = fields.some((one) => one.numeric);
+  const hasChanges = fields.some((one) => one.changes?.length);
+  const heads = ["Field", ">Equal", ">Rows", hasNumbers && ">Mean of B − A", hasChanges && "Commonest changes"].filter(
+    Boolean,
+  );
   const rows = fields.map((one) => {
-    const numeric = one.numeric ? `${signed(number(one.numeric.mean), one.numeric.mean)} (5 % to 95 %: ${number(one.numeric.p05)} to ${number(one.numeric.p95)})` : "";
-    return [one.name, percent(one.equal, one.rows), count(one.rows), numeric, changesOf(one)];
+    const numeric = one.numeric
+      ? `${signed(number(one.numeric.mean), one.numeric.mean)} (5 % to 95 %: ${number(one.numeric.p05)} to ${number(one.numeric.p95)})`
+      : "";
+    return [
+      one.name,
+      percent(one.equal, one.rows),
+      count(one.rows),
+      ...(hasNumbers ? [numeric] : []),
+      ...(hasChanges ? [changesOf(one)] : []),
+    ];
   });
-  return h("div", {}, h("h3", { text: "Fields of the outputs" }), smallTable(["Field", ">Equal", ">Rows", ">Mean of B − A", "Commonest changes"], rows, "Fields of the outputs"));
+  return h("div", {}, h("h3", { text: "Fields of the outputs" }), smallTable(heads, rows, "Fields of the outputs"));
 }
 
 function changesOf(one) {
-  const lines = (one.changes ?? []).slice(0, 10).map((change) => h("li", {}, h("del", { text: asText(change.a) }), " → ", h("ins", { text: asText(change.b) }), h("span", { class: "about", text: `  ${count(change.rows)}` })));
+  const lines = (one.changes ?? [])
+    .slice(0, 10)
+    .map((change) =>
+      h(
+        "li",
+        {},
+        h("del", { text: asText(change.a) }),
+        " → ",
+        h("ins", { text: asText(change.b) }),
+        h("span", { class: "about", text: `  ${count(change.rows)}` }),
+      ),
+    );
   if (lines.length <= 3) return h("ul", { class: "plain-list" }, ...lines);
-  return h("div", {}, h("ul", { class: "plain-list" }, ...lines.slice(0, 3)), h("details", {}, h("summary", { text: `${lines.length - 3} more` }), h("ul", { class: "plain-list" }, ...lines.slice(3))));
+  return h(
+    "div",
+    {},
+    h("ul", { class: "plain-list" }, ...lines.slice(0, 3)),
+    h(
+      "details",
+      {},
+      h("summary", { text: `${lines.length - 3} more` }),
+      h("ul", { class: "plain-list" }, ...lines.slice(3)),
+    ),
+  );
 }
 
 function examples({ examples: list }, act, rows) {
   if (!list?.length) return null;
-  return h("div", {}, h("h3", { text: "Examples, drawn at random" }), h("ol", { class: "failures" }, ...list.map((one) => example(one, act, rows))));
+  return h(
+    "div",
+    {},
+    h("h3", { text: "Examples, drawn at random" }),
+    h("ol", { class: "failures" }, ...list.map((one) => example(one, act, rows))),
+  );
 }
 
 function example(one, act, rows) {
   const isHere = one.row !== undefined && one.row !== null;
   const open = h(isHere ? "button" : "b", { type: isHere && "button", class: isHere && "link", text: one.id });
-  if (isHere) open.addEventListener("click", async () => {
-    await rows;
-    act.open(one.row);
-  });
-  const differences = (one.differences ?? []).map((difference) => h("div", {}, h("dt", { text: difference.field === "" ? "output" : difference.field }), h("dd", {}, differenceOf(difference))));
-  const ends = differences.length ? [] : ["a", "b"].map((side) => h("div", {}, h("dt", { text: side.toUpperCase() }), h("dd", { text: ending(one[side]).slice(0, 600), dir: "auto" })));
+  if (isHere)
+    open.addEventListener("click", async () => {
+      await rows;
+      act.open(one.row);
+    });
   return h(
     "li",
     {},
-    h("div", { class: "failure-head" }, h("span", { class: `kind change-word change-${one.change}`, text: one.change }), open),
-    h("dl", { class: "fields" }, ...differences, ...ends),
-    one.more_differences ? h("p", { class: "about", text: `${counted(one.more_differences, "more field")} differ` }) : null,
+    h(
+      "div",
+      { class: "failure-head" },
+      h("span", { class: `kind change-word change-${one.change}`, text: one.change }),
+      open,
+    ),
+    h("dl", { class: "fields" }, ...differencesOf(one)),
+    one.more_differences
+      ? h("p", { class: "about", text: `${counted(one.more_differences, "more field")} differ` })
+      : null,
   );
+}
+
+/** Where two outputs differ; how both ended, where one of them is an error. */
+function differencesOf(one) {
+  const entry = (name, ...children) => h("div", {}, h("dt", { text: name }), h("dd", { dir: "auto" }, ...children));
+  if (one.differences?.length) {
+    return one.differences.map((difference) => entry(difference.field || "output", differenceOf(difference)));
+  }
+  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: ending(one[side]).slice(0, 600) })));
 }
 
 const SIGNS = { "=": "same", "-": "old", "+": "new" };

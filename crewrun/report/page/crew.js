@@ -10,7 +10,11 @@ export function crewSection(head) {
   drawing.removeAttribute("id");
   drawing.className = "drawing";
   const figure = drawing.querySelector("figure");
-  Object.entries({ tabindex: "0", role: "region", "aria-label": "The crew as a picture" }).forEach(([name, value]) => figure.setAttribute(name, value));
-  const words = table?.heads ? h("details", {}, h("summary", { text: "In words" }), smallTable(table.heads, table.rows, "The crew in words")) : null;
+  Object.entries({ tabindex: "0", role: "region", "aria-label": "The crew as a picture" }).forEach(([name, value]) =>
+    figure.setAttribute(name, value),
+  );
+  const words = table?.heads
+    ? h("details", {}, h("summary", { text: "In words" }), smallTable(table.heads, table.rows, "The crew in words"))
+    : null;
   return section("crew", "The crew", caption ? h("p", { class: "about", text: caption }) : null, drawing, words);
 }

@@ -10,7 +10,9 @@ import { count, duration, money, number, percent } from "./format.js";
 export function distributions(head, act, rows) {
   const data = head.histograms ?? {};
   const chart = (title, key, values, format) =>
-    values?.counts?.length ? card(title, histogram(values, { label: title, format, pick: (low, high) => act.range(key, low, high) })) : null;
+    values?.counts?.length
+      ? card(title, histogram(values, { label: title, format, pick: (low, high) => act.range(key, low, high) }))
+      : null;
   const perRow = [
     [chart("Time per row", "time", data.row_time, duration), rowLinks("Slowest", head.slowest, rows, "time", act)],
     [chart("Cost per row", "cost", data.row_cost, money), rowLinks("Dearest", head.dearest, rows, "cost", act)],
@@ -20,14 +22,27 @@ export function distributions(head, act, rows) {
   return section(
     "distribution",
     "Time and cost",
-    h("div", { class: "cards" }, ...perRow.map(([drawing, links]) => (drawing.append(...[links].filter(Boolean)), drawing))),
-    tasks.length > 1 ? h("details", { open: tasks.length <= 3 }, h("summary", { text: `By task (${tasks.length})` }), h("div", { class: "cards small" }, ...tasks.flatMap(taskCards))) : null,
+    h(
+      "div",
+      { class: "cards" },
+      ...perRow.map(([drawing, links]) => (drawing.append(...[links].filter(Boolean)), drawing)),
+    ),
+    tasks.length > 1
+      ? h(
+          "details",
+          { open: tasks.length <= 3 },
+          h("summary", { text: `By task (${tasks.length})` }),
+          h("div", { class: "cards small" }, ...tasks.flatMap(taskCards)),
+        )
+      : null,
   );
 }
 
 function taskCards([name, { time, cost }]) {
   return [
-    time?.counts?.length ? card(`${name}: time`, histogram(time, { label: `Time of ${name}`, format: duration })) : null,
+    time?.counts?.length
+      ? card(`${name}: time`, histogram(time, { label: `Time of ${name}`, format: duration }))
+      : null,
     cost?.counts?.length ? card(`${name}: cost`, histogram(cost, { label: `Cost of ${name}`, format: money })) : null,
   ].filter(Boolean);
 }
@@ -37,12 +52,17 @@ function card(title, ...children) {
 }
 
 /** Buttons that open rows, named by their ids. @param {string} title @param {number[]} numbers */
-export function rowLinks(title, numbers, rows, key, act) {
+function rowLinks(title, numbers, rows, key, act) {
   if (!numbers?.length) return null;
   const list = h("ul", { class: "row-links" });
   rows.then((all) => {
     for (const row of numbers.slice(0, 10)) {
-      const button = h("button", { type: "button", class: "link" }, h("span", { text: all.value("id", row) }), h("span", { class: "n", text: key ? all.shown(key, row) : "" }));
+      const button = h(
+        "button",
+        { type: "button", class: "link" },
+        h("span", { text: all.value("id", row) }),
+        h("span", { class: "n", text: key ? all.shown(key, row) : "" }),
+      );
       button.addEventListener("click", () => act.open(row));
       list.append(h("li", {}, button));
     }
@@ -70,10 +90,19 @@ function filled(one) {
 
 function fieldCard(one, act) {
   const title = one.title ?? one.key;
-  const about = [one.kind === "number" ? `${number(one.min)} to ${number(one.max)}, mean ${number(one.mean)}` : `${count(one.values?.length ?? 0)} values`, filled(one)];
+  const about = [
+    one.kind === "number"
+      ? `${number(one.min)} to ${number(one.max)}, mean ${number(one.mean)}`
+      : `${count(one.values?.length ?? 0)} values`,
+    filled(one),
+  ];
   let drawing = null;
   if (one.kind === "number" && one.histogram) {
-    drawing = histogram(one.histogram, { label: title, format: number, pick: (low, high) => act.range(one.key, low, high) });
+    drawing = histogram(one.histogram, {
+      label: title,
+      format: number,
+      pick: (low, high) => act.range(one.key, low, high),
+    });
   } else if (one.values?.length) {
     drawing = valueBars(one, act);
   }
@@ -86,5 +115,10 @@ function valueBars(one, act) {
   const show = (n) => `${count(n)} · ${percent(n, whole)}`;
   const how = { whole, show, pick: (value) => act.value(one.key, value) };
   if (values.length <= 8) return bars(values, how);
-  return h("div", {}, bars(values.slice(0, 6), how), h("details", {}, h("summary", { text: `${values.length - 6} more` }), bars(values.slice(6), how)));
+  return h(
+    "div",
+    {},
+    bars(values.slice(0, 6), how),
+    h("details", {}, h("summary", { text: `${values.length - 6} more` }), bars(values.slice(6), how)),
+  );
 }

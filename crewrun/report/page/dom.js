@@ -52,7 +52,8 @@ export function put(element, value) {
 
 function escaped(element, char) {
   const code = "U+" + char.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  if (element.namespaceURI.endsWith("svg") || element.localName === "option" || element.localName === "title") return code;
+  if (element.namespaceURI.endsWith("svg") || element.localName === "option" || element.localName === "title")
+    return code;
   const mark = document.createElement("span");
   mark.className = "hidden-char";
   mark.textContent = code;
@@ -101,7 +102,12 @@ export function announce(text) {
 /** A part of the page with a heading.
  * @param {string} id @param {string} title @param {...any} children */
 export function section(id, title, ...children) {
-  return h("section", { id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title`, text: title }), ...children);
+  return h(
+    "section",
+    { id, "aria-labelledby": `${id}-title` },
+    h("h2", { id: `${id}-title`, text: title }),
+    ...children,
+  );
 }
 
 /** A table of few rows. A head that begins with ">" is one of numbers.

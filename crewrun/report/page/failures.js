@@ -19,14 +19,23 @@ export function failures(head, act) {
 function failure(group, act) {
   const example = group.example ?? {};
   const place = [group.type, group.task && `task ${group.task}`].filter(Boolean).join(" · ");
-  const open = example.id === undefined || example.row === undefined || example.row === null ? null : h("button", { type: "button", class: "link", text: example.id });
+  const open =
+    example.id === undefined || example.row === undefined || example.row === null
+      ? null
+      : h("button", { type: "button", class: "link", text: example.id });
   open?.addEventListener("click", () => act.open(example.row));
   const filter = h("button", { type: "button", class: "quiet", text: "Show these in the table" });
   filter.addEventListener("click", () => act.failed(group.category, group.task ?? null));
   return h(
     "li",
     {},
-    h("div", { class: "failure-head" }, h("span", { class: "failure-count", text: `${count(group.count)} ×` }), h("b", { text: group.category }), h("span", { class: "about", text: place })),
+    h(
+      "div",
+      { class: "failure-head" },
+      h("span", { class: "failure-count", text: `${count(group.count)} ×` }),
+      h("b", { text: group.category }),
+      h("span", { class: "about", text: place }),
+    ),
     group.cause ? h("p", { text: group.cause }) : null,
     example.message ? textBlock(example.message) : null,
     h("p", { class: "failure-links" }, open ? h("span", { class: "about" }, "for example row ", open) : null, filter),
@@ -42,7 +51,10 @@ export function toolFailures(head) {
   return section(
     "tool-failures",
     "Tool failures",
-    h("p", { class: "about", text: "The agents saw these errors and went on; their rows did not fail because of them." }),
+    h("p", {
+      class: "about",
+      text: "The agents saw these errors and went on; their rows did not fail because of them.",
+    }),
     smallTable(["Tool", ">Calls", "Task", "Reason", "Error"], rows, "Tool failures"),
   );
 }

@@ -1,5 +1,5 @@
 // The bar above the table: search, filters, how many rows match.
-import { announce, h, plain, put } from "./dom.js";
+import { h, plain, put } from "./dom.js";
 import { count } from "./format.js";
 import { NONE, noQuery, valueCounts } from "./query.js";
 
@@ -13,7 +13,13 @@ export class Filters {
     this.changed = changed;
     this.inputs = new Map();
     this.search = this.searchField();
-    this.where = h("select", { "aria-label": "Where to search" }, ...["all", "id", "input", "output", "error"].map((value) => h("option", { value, text: value === "all" ? "everywhere" : `in ${value}` })));
+    this.where = h(
+      "select",
+      { "aria-label": "Where to search" },
+      ...["all", "id", "input", "output", "error"].map((value) =>
+        h("option", { value, text: value === "all" ? "everywhere" : `in ${value}` }),
+      ),
+    );
     this.where.addEventListener("change", () => this.set({ field: this.where.value }));
     this.matches = h("p", { class: "matches", id: "matches", role: "status", "aria-live": "polite" });
     this.clear = h("button", { type: "button", class: "quiet", hidden: true, text: "Clear all" });
@@ -23,7 +29,12 @@ export class Filters {
       this.changed();
       this.search.focus();
     });
-    this.more = h("details", { class: "more-filters" }, h("summary", { text: "Filters" }), h("div", { class: "filter-fields" }, ...this.fields()));
+    this.more = h(
+      "details",
+      { class: "more-filters" },
+      h("summary", { text: "Filters" }),
+      h("div", { class: "filter-fields" }, ...this.fields()),
+    );
     this.element = h(
       "form",
       { class: "filters", role: "search", "aria-label": "Rows" },
@@ -36,8 +47,13 @@ export class Filters {
 
   searchField() {
     const input = h("input", {
-      type: "search", placeholder: "Search inputs, outputs, errors, ids", "aria-label": "Search rows", id: "search",
-      autocomplete: "off", spellcheck: "false", "aria-keyshortcuts": "/",
+      type: "search",
+      placeholder: "Search inputs, outputs, errors, ids",
+      "aria-label": "Search rows",
+      id: "search",
+      autocomplete: "off",
+      spellcheck: "false",
+      "aria-keyshortcuts": "/",
     });
     let timer = 0;
     input.addEventListener("input", () => {
@@ -53,8 +69,15 @@ export class Filters {
 
   statusChips() {
     this.chips = valueCounts(this.query.rows, "status").map(([value, n]) => {
-      const chip = h("button", { type: "button", class: `chip state-${value}`, "aria-pressed": "false" }, h("span", { text: value }), h("span", { class: "n", text: count(n) }));
-      chip.addEventListener("click", () => this.setValue("status", chip.getAttribute("aria-pressed") === "true" ? "" : value));
+      const chip = h(
+        "button",
+        { type: "button", class: `chip state-${value}`, "aria-pressed": "false" },
+        h("span", { text: value }),
+        h("span", { class: "n", text: count(n) }),
+      );
+      chip.addEventListener("click", () =>
+        this.setValue("status", chip.getAttribute("aria-pressed") === "true" ? "" : value),
+      );
       return { chip, value };
     });
     return this.chips.map((one) => one.chip);
@@ -84,7 +107,13 @@ export class Filters {
   range(key, column) {
     const scale = { money: 1e6, ms: 1e3 }[column.unit] ?? 1;
     const unit = { money: " ($)", ms: " (s)" }[column.unit] ?? "";
-    const bound = (word) => h("input", { type: "number", step: "any", placeholder: word, "aria-label": `${plain(column.title)}${unit}, ${word}` });
+    const bound = (word) =>
+      h("input", {
+        type: "number",
+        step: "any",
+        placeholder: word,
+        "aria-label": `${plain(column.title)}${unit}, ${word}`,
+      });
     const low = bound("from");
     const high = bound("to");
     const read = (input) => (input.value === "" ? null : Number(input.value) * scale);
@@ -92,7 +121,14 @@ export class Filters {
     low.addEventListener("change", change);
     high.addEventListener("change", change);
     this.inputs.set(key, { low, high, scale });
-    return h("fieldset", {}, h("legend", { text: column.title + unit }), low, h("span", { text: "–", "aria-hidden": "true" }), high);
+    return h(
+      "fieldset",
+      {},
+      h("legend", { text: column.title + unit }),
+      low,
+      h("span", { text: "–", "aria-hidden": "true" }),
+      high,
+    );
   }
 
   set(part) {
@@ -135,7 +171,9 @@ export class Filters {
   tell(matching, read) {
     const all = this.query.rows.count;
     const isAll = !this.query.state.q && !this.query.state.filters.size;
-    const words = isAll ? `${count(all)} ${all === 1 ? "row" : "rows"}` : `${count(matching)} of ${count(all)} rows match`;
+    const words = isAll
+      ? `${count(all)} ${all === 1 ? "row" : "rows"}`
+      : `${count(matching)} of ${count(all)} rows match`;
     const unread = this.query.state.q && read < all ? `, ${count(all - read)} still to be searched` : "";
     put(this.matches, words + unread);
   }

@@ -16,7 +16,11 @@ export function counted(n, noun, plural = noun + "s") {
 /** Large numbers short: 12.3k, 4.56M. @param {number|null|undefined} n */
 export function short(n) {
   if (n === null || n === undefined) return DASH;
-  for (const [unit, name] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, name] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (Math.abs(n) >= 10 * unit || (unit > 1e3 && Math.abs(n) >= unit)) return trim(n / unit) + name;
   }
   return Math.abs(n) >= 100 || Number.isInteger(n) ? WHOLE.format(Math.round(n)) : trim(n);
@@ -31,7 +35,11 @@ export function money(micro) {
   if (micro === null || micro === undefined || Number.isNaN(micro)) return DASH;
   const dollars = micro / 1e6;
   if (dollars === 0) return "$0";
-  if (Math.abs(dollars) >= 1) return (dollars < 0 ? "-$" : "$") + Math.abs(dollars).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  if (Math.abs(dollars) >= 1)
+    return (
+      (dollars < 0 ? "-$" : "$") +
+      Math.abs(dollars).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+    );
   const digits = Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(Math.abs(dollars)))));
   return (dollars < 0 ? "-$" : "$") + Math.abs(dollars).toFixed(digits);
 }
@@ -39,10 +47,16 @@ export function money(micro) {
 /** Milliseconds: 840 ms, 3.2 s, 4 min 5 s, 2 h 10 min. @param {number|null|undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return DASH;
+  if (ms < 0) return `-${duration(-ms)}`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const parts = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
   const at = parts.findIndex(([unit]) => seconds >= unit);
   const rest = seconds % parts[at][0];
   const next = parts[at + 1] ? Math.floor(rest / parts[at + 1][0]) : 0;
@@ -83,7 +97,10 @@ export function formatOf(unit) {
 /** A format with the same number of decimals for a whole column, so that its numbers align; null where that has no use.
  * @param {string} unit @param {Float64Array} sample */
 export function sameDigits(unit, sample) {
-  const values = [...sample].filter((n) => !Number.isNaN(n) && n !== 0).map(Math.abs).sort((a, b) => a - b);
+  const values = [...sample]
+    .filter((n) => !Number.isNaN(n) && n !== 0)
+    .map(Math.abs)
+    .sort((a, b) => a - b);
   if (!values.length || !["money", "number"].includes(unit)) return null;
   const usual = values[Math.floor(values.length / 2)] / (unit === "money" ? 1e6 : 1);
   if (unit === "number" && (values.every(Number.isInteger) || usual >= 1e7 || usual < 1e-3)) return null;

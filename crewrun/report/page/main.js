@@ -37,12 +37,26 @@ class Page {
       failed: (category, task) => this.filter((filters) => this.showFailed(filters, category, task)),
     };
     const makers = [
-      () => comparison(head, act, this.rows), () => failures(head, act), () => scores(head, act, this.rows), () => crewSection(head),
-      () => shares(head), () => timeline(head), () => distributions(head, act, this.rows), () => outputFields(head, act),
-      () => toolFailures(head), () => section("rows", "Rows", this.rowsPlace), () => runSection(head),
+      () => comparison(head, act, this.rows),
+      () => failures(head, act),
+      () => scores(head, act, this.rows),
+      () => crewSection(head),
+      () => shares(head),
+      () => timeline(head),
+      () => distributions(head, act, this.rows),
+      () => outputFields(head, act),
+      () => toolFailures(head),
+      () => section("rows", "Rows", this.rowsPlace),
+      () => runSection(head),
     ];
     const parts = makers.map(drawn).filter(Boolean);
-    const bar = h("div", { class: "bar-top" }, h("a", { class: "skip", href: "#rows", text: "Skip to the rows" }), contents(parts), themeSwitch());
+    const bar = h(
+      "div",
+      { class: "bar-top" },
+      h("a", { class: "skip", href: "#rows", text: "Skip to the rows" }),
+      contents(parts),
+      themeSwitch(),
+    );
     document.body.append(bar, h("main", {}, banner(head), figures(head), ...parts));
     bar.addEventListener("click", (event) => this.goToPart(event));
     document.addEventListener("keydown", (event) => this.key(event));
@@ -53,7 +67,9 @@ class Page {
     try {
       await this.readRows();
     } catch (error) {
-      const why = window.DecompressionStream ? `The rows of this page cannot be read: ${error}` : "This browser is too old to read the rows of this page.";
+      const why = window.DecompressionStream
+        ? `The rows of this page cannot be read: ${error}`
+        : "This browser is too old to read the rows of this page.";
       this.rowsPlace.replaceChildren(h("p", { class: "note", text: why }));
       throw error;
     }
@@ -77,7 +93,10 @@ class Page {
     this.filters = new Filters(this.query, () => this.update());
     const columns = allColumns(rows);
     const usual = usualColumns(columns);
-    this.table = new Table(rows, this.texts, usual, { open: (row) => this.drawer.open(row), sort: (key) => this.sort(key) });
+    this.table = new Table(rows, this.texts, usual, {
+      open: (row) => this.drawer.open(row),
+      sort: (key) => this.sort(key),
+    });
     this.drawer = new Drawer({
       rows,
       fill: async (row) => detail(row, await this.details.of(row), { head: this.head, rows, texts: this.texts }),
@@ -139,7 +158,11 @@ class Page {
   sort(key) {
     const { state } = this.query;
     const wasSorted = state.sort === key;
-    const next = !wasSorted ? { sort: key, descending: false } : state.descending ? { sort: null, descending: false } : { sort: key, descending: true };
+    const next = !wasSorted
+      ? { sort: key, descending: false }
+      : state.descending
+        ? { sort: null, descending: false }
+        : { sort: key, descending: true };
     this.filters.set(next);
   }
 
@@ -152,7 +175,10 @@ class Page {
 
   showFailed(filters, category, task) {
     this.query.state.filters.clear();
-    for (const [key, value] of [["category", category], ["task", task]]) {
+    for (const [key, value] of [
+      ["category", category],
+      ["task", task],
+    ]) {
       if (value) this.query.state.filters.set(key, { value });
     }
     filters.setValue("status", "failed");

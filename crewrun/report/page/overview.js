@@ -4,7 +4,10 @@ import { stack } from "./charts.js";
 import { count, counted, duration, money, percent, short, time } from "./format.js";
 
 const STATES = {
-  finished: ["finished", "good"], running: ["still running", "warn"], stopped: ["stopped", "warn"], died: ["ended unexpectedly", "bad"],
+  finished: ["finished", "good"],
+  running: ["still running", "warn"],
+  stopped: ["stopped", "warn"],
+  died: ["ended unexpectedly", "bad"],
 };
 
 /** @param {any} head @returns {HTMLElement} */
@@ -12,15 +15,34 @@ export function banner(head) {
   const [words, tone] = STATES[head.state] ?? [null, "plain"];
   const rows = head.totals?.rows ?? {};
   const failed = rows.failed ? ` with ${counted(rows.failed, "failed row")}` : "";
-  const state = words && h("p", { class: `badge tone-${rows.failed && tone === "good" ? "warn" : tone}`, text: words + (head.state === "finished" ? failed : "") });
+  const state =
+    words &&
+    h("p", {
+      class: `badge tone-${rows.failed && tone === "good" ? "warn" : tone}`,
+      text: words + (head.state === "finished" ? failed : ""),
+    });
   const begun = head.sessions?.[0]?.started_at;
-  const about = [head.crew, begun && time(begun), head.exit_code !== null && head.exit_code !== undefined && `exit code ${head.exit_code}`];
+  const about = [
+    head.crew,
+    begun && time(begun),
+    head.exit_code !== null && head.exit_code !== undefined && `exit code ${head.exit_code}`,
+  ];
   return h(
     "header",
     { class: "banner", id: "overview" },
     h("h1", { text: head.title ?? "Report of a run" }),
-    h("div", { class: "banner-line" }, state || null, h("p", { class: "about", text: about.filter(Boolean).join(" · ") })),
-    head.snapshot ? h("p", { class: "note", text: `A snapshot: the run was going when this page was written, ${time(head.made_at)}.` }) : null,
+    h(
+      "div",
+      { class: "banner-line" },
+      state || null,
+      h("p", { class: "about", text: about.filter(Boolean).join(" · ") }),
+    ),
+    head.snapshot
+      ? h("p", {
+          class: "note",
+          text: `A snapshot: the run was going when this page was written, ${time(head.made_at)}.`,
+        })
+      : null,
     head.stopped ? h("p", { class: "note", text: `Stopped: ${reason(head.stopped)}` }) : null,
     ...(head.notes ?? []).map((note) => h("p", { class: "note", text: note })),
     head.details?.bound_text ? h("p", { class: "note", text: head.details.bound_text }) : null,
@@ -28,7 +50,7 @@ export function banner(head) {
 }
 
 function reason(stopped) {
-  return typeof stopped === "string" ? stopped : stopped.message ?? stopped.reason ?? JSON.stringify(stopped);
+  return typeof stopped === "string" ? stopped : (stopped.message ?? stopped.reason ?? JSON.stringify(stopped));
 }
 
 /** @param {any} head @returns {HTMLElement} */
@@ -37,20 +59,41 @@ export function figures(head) {
   const rows = totals.rows ?? {};
   const all = (rows.ok ?? 0) + (rows.failed ?? 0) + (rows.unfinished ?? 0);
   const took = (head.sessions ?? []).reduce((sum, one) => sum + (one.duration_ms ?? 0), 0);
-  const parts = [["ok", rows.ok ?? 0, "part-ok"], ["failed", rows.failed ?? 0, "part-failed"], ["unfinished", rows.unfinished ?? 0, "part-unfinished"]];
   return h(
     "div",
     { class: "figures" },
-    h("div", { class: "tile wide" }, tileBody("Rows", count(all), parts.filter(([, n], at) => n || at === 0).map(([name, n]) => `${count(n)} ${name}`).join(" · ")), stack(parts, "Rows")),
+    rowsTile(rows, all),
     tile("Cost", money(totals.cost), costNote(totals)),
     tile("Tokens", short((totals.prompt_tokens ?? 0) + (totals.completion_tokens ?? 0)), tokenNote(totals)),
-    tile("Calls", count(totals.calls), totals.attempts > totals.calls ? counted(totals.attempts, "attempt") : "no call was repeated"),
-    took ? tile("Time", duration(took), all && took > 0 ? `${short(((rows.ok ?? 0) + (rows.failed ?? 0)) / (took / 1000))} rows per second` : "") : null,
+    tile(
+      "Calls",
+      count(totals.calls),
+      totals.attempts > totals.calls ? counted(totals.attempts, "attempt") : "no call was repeated",
+    ),
+    took
+      ? tile(
+          "Time",
+          duration(took),
+          all && took > 0 ? `${short(((rows.ok ?? 0) + (rows.failed ?? 0)) / (took / 1000))} rows per second` : "",
+        )
+      : null,
   );
 }
 
+function rowsTile(rows, all) {
+  const parts = ["ok", "failed", "unfinished"].map((name) => [name, rows[name] ?? 0, `part-${name}`]);
+  const words = parts.filter(([name, n]) => n || name === "ok").map(([name, n]) => `${count(n)} ${name}`);
+  return h("div", { class: "tile wide" }, tileBody("Rows", count(all), words.join(" · ")), stack(parts, "Rows"));
+}
+
 function tileBody(name, value, note) {
-  return h("div", {}, h("p", { class: "tile-name", text: name }), h("p", { class: "tile-value", text: value }), note ? h("p", { class: "tile-note", text: note }) : null);
+  return h(
+    "div",
+    {},
+    h("p", { class: "tile-name", text: name }),
+    h("p", { class: "tile-value", text: value }),
+    note ? h("p", { class: "tile-note", text: note }) : null,
+  );
 }
 
 function tile(name, value, note) {
@@ -68,7 +111,9 @@ function costNote(totals) {
 }
 
 function tokenNote(totals) {
-  const cached = totals.cached_prompt_tokens ? `, ${percent(totals.cached_prompt_tokens, totals.prompt_tokens)} of them cached` : "";
+  const cached = totals.cached_prompt_tokens
+    ? `, ${percent(totals.cached_prompt_tokens, totals.prompt_tokens)} of them cached`
+    : "";
   const reasoning = totals.reasoning_tokens ? `, ${short(totals.reasoning_tokens)} for reasoning` : "";
   return `${short(totals.prompt_tokens ?? 0)} in${cached} · ${short(totals.completion_tokens ?? 0)} out${reasoning}`;
 }
@@ -77,31 +122,73 @@ function tokenNote(totals) {
 export function shares(head) {
   const tables = [
     ["By model", head.by_model, modelRow, ["Model", ">Calls", ">Tokens in", ">Cached", ">Tokens out", ">Cost"]],
-    ["By task", head.by_task, taskRow, ["Task", ">Rows", ">Calls", ">Tokens in", ">Tokens out", ">Time per row", ">Cost"]],
+    [
+      "By task",
+      head.by_task,
+      taskRow,
+      ["Task", ">Rows", ">Calls", ">Tokens in", ">Tokens out", ">Time per row", ">Cost"],
+    ],
     ["By tier", head.by_tier, modelRow, ["Tier", ">Calls", ">Tokens in", ">Cached", ">Tokens out", ">Cost"]],
   ].filter(([, rows]) => rows?.length);
   if (!tables.length) return null;
-  return section("money", "Models and tasks", h("div", { class: "side-by-side" }, ...tables.map(([title, rows, make, heads]) => {
-    const withFailures = rows.some((one) => one.failures);
-    const fullHeads = withFailures ? [...heads, ">Failures"] : heads;
-    return h("div", {}, h("h3", { text: title }), smallTable(fullHeads, rows.map((one) => [...make(one), ...(withFailures ? [count(one.failures ?? 0)] : [])]), title));
-  })));
+  return section(
+    "money",
+    "Models and tasks",
+    h(
+      "div",
+      { class: "side-by-side" },
+      ...tables.map(([title, rows, make, heads]) => {
+        const withFailures = rows.some((one) => one.failures);
+        const fullHeads = withFailures ? [...heads, ">Failures"] : heads;
+        return h(
+          "div",
+          {},
+          h("h3", { text: title }),
+          smallTable(
+            fullHeads,
+            rows.map((one) => [...make(one), ...(withFailures ? [count(one.failures ?? 0)] : [])]),
+            title,
+          ),
+        );
+      }),
+    ),
+  );
 }
 
 function modelRow(one) {
-  return [one.name, count(one.calls), count(one.prompt_tokens), percent(one.cached_prompt_tokens ?? 0, one.prompt_tokens), count(one.completion_tokens), money(one.cost)];
+  return [
+    one.name,
+    count(one.calls),
+    count(one.prompt_tokens),
+    percent(one.cached_prompt_tokens ?? 0, one.prompt_tokens),
+    count(one.completion_tokens),
+    money(one.cost),
+  ];
 }
 
 function taskRow(one) {
   const perRow = one.duration_ms !== undefined && one.rows ? duration(one.duration_ms / one.rows) : "–";
-  return [one.name, count(one.rows), count(one.calls), count(one.prompt_tokens), count(one.completion_tokens), perRow, money(one.cost)];
+  return [
+    one.name,
+    count(one.rows),
+    count(one.calls),
+    count(one.prompt_tokens),
+    count(one.completion_tokens),
+    perRow,
+    money(one.cost),
+  ];
 }
 
 /** The commands and the sessions. @param {any} head */
 export function runSection(head) {
   const sessions = head.sessions ?? [];
-  const versions = Object.entries({ crewrun: head.crewrun_version, ...head.versions }).filter(([, value]) => value).map(([name, value]) => `${name} ${value}`);
-  const line = (name, value) => (value ? h("div", {}, h("dt", { text: name }), h("dd", {}, value instanceof Node ? value : h("span", { text: value }))) : null);
+  const versions = Object.entries({ crewrun: head.crewrun_version, ...head.versions })
+    .filter(([, value]) => value)
+    .map(([name, value]) => `${name} ${value}`);
+  const line = (name, value) =>
+    value
+      ? h("div", {}, h("dt", { text: name }), h("dd", {}, value instanceof Node ? value : h("span", { text: value })))
+      : null;
   return section(
     "run",
     "The run",
@@ -116,18 +203,42 @@ export function runSection(head) {
       line("Written", time(head.made_at)),
     ),
     sessions.length
-      ? h("div", {}, h("h3", { text: counted(sessions.length, "session") }), smallTable([">#", "Began", ">Took", ">Rows ok", ">Failed", ">Calls", ">Cost", "Ended"], sessions.map(sessionRow), "Sessions"))
+      ? h(
+          "div",
+          {},
+          h("h3", { text: counted(sessions.length, "session") }),
+          smallTable(
+            [">#", "Began", ">Took", ">Rows ok", ">Failed", ">Calls", ">Cost", "Ended"],
+            sessions.map(sessionRow),
+            "Sessions",
+          ),
+        )
       : null,
   );
 }
 
 function sessionRow(one, at) {
-  const end = one.stopped ? reason(one.stopped) : one.exit_code === null || one.exit_code === undefined ? "–" : `exit code ${one.exit_code}`;
-  return [String(one.id ?? at + 1), time(one.started_at), duration(one.duration_ms), count(one.ok), count(one.failed), count(one.calls), money(one.cost), end];
+  const end = one.stopped
+    ? reason(one.stopped)
+    : one.exit_code === null || one.exit_code === undefined
+      ? "–"
+      : `exit code ${one.exit_code}`;
+  return [
+    String(one.id ?? at + 1),
+    time(one.started_at),
+    duration(one.duration_ms),
+    count(one.ok),
+    count(one.failed),
+    count(one.calls),
+    money(one.cost),
+    end,
+  ];
 }
 
 /** The links to the parts of the page. @param {HTMLElement[]} parts */
 export function contents(parts) {
-  const links = parts.map((part) => h("li", {}, h("a", { href: `#${part.id}`, "data-part": part.id, text: part.querySelector("h2").textContent })));
+  const links = parts.map((part) =>
+    h("li", {}, h("a", { href: `#${part.id}`, "data-part": part.id, text: part.querySelector("h2").textContent })),
+  );
   return h("nav", { "aria-label": "Parts of the page" }, h("ul", {}, ...links));
 }

@@ -103,7 +103,9 @@ export function fromFragment(fragment, rows) {
 function addFilter(state, rows, key, value) {
   const column = rows.get(key);
   if (column?.kind === "number") {
-    const [low, high] = value.split("..").map((bound) => (bound === "" || Number.isNaN(Number(bound)) ? null : Number(bound)));
+    const [low, high] = value
+      .split("..")
+      .map((bound) => (bound === "" || Number.isNaN(Number(bound)) ? null : Number(bound)));
     state.filters.set(key, { low: low ?? null, high: high ?? null });
   } else if (column || key === "tool") {
     state.filters.set(key, { value });

@@ -5,7 +5,18 @@ import { h } from "./dom.js";
  * A column is at least `px` wide; what is left of the table's width is divided by `share`. */
 
 const MOST_OUTPUTS = 8; // as many as are read beside the texts
-const WIDTHS = { id: 122, status: 76, change: 76, time: 82, cost: 82, calls: 48, line: 64, started: 140, category: 110, task: 110 };
+const WIDTHS = {
+  id: 122,
+  status: 76,
+  change: 76,
+  time: 82,
+  cost: 82,
+  calls: 48,
+  line: 64,
+  started: 140,
+  category: 110,
+  task: 110,
+};
 const FIRST = ["id", "status", "change", "input", "output"];
 const LAST = ["time", "cost", "completion_tokens", "calls", "prompt_tokens", "category", "task", "line", "started"];
 const USUAL = new Set([...FIRST, "time", "cost", "completion_tokens", "calls"]);
@@ -13,12 +24,21 @@ const USUAL = new Set([...FIRST, "time", "cost", "completion_tokens", "calls"]);
 /** All columns that there are, in their order. @param {import("./columns.js").Rows} rows @returns {Shown[]} */
 export function allColumns(rows) {
   const outputs = [...rows.columns.keys()].filter((key) => !FIRST.includes(key) && !LAST.includes(key));
-  return [...FIRST, ...outputs, ...LAST].filter((key) => rows.has(key) || ["input", "output"].includes(key)).map((key) => shownColumn(rows, key, outputs.length));
+  return [...FIRST, ...outputs, ...LAST]
+    .filter((key) => rows.has(key) || ["input", "output"].includes(key))
+    .map((key) => shownColumn(rows, key, outputs.length));
 }
 
 function shownColumn(rows, key, outputs) {
   if (key === "input" || key === "output") {
-    return { key, title: key === "input" ? "Input" : "Output or error", px: outputs > 4 ? 140 : 190, share: 3, number: false, text: key };
+    return {
+      key,
+      title: key === "input" ? "Input" : "Output or error",
+      px: outputs > 4 ? 140 : 190,
+      share: 3,
+      number: false,
+      text: key,
+    };
   }
   const { kind, title } = rows.get(key);
   const share = key === "id" ? 0.7 : WIDTHS[key] ? 0 : 0.5;
@@ -33,9 +53,18 @@ export function usualColumns(columns) {
 
 /** Boxes to choose columns with. @param {Shown[]} columns @param {Shown[]} shown @param {(shown: Shown[]) => void} change */
 export function columnChoice(columns, shown, change) {
-  const boxes = columns.map((column) => h("input", { type: "checkbox", checked: shown.includes(column), disabled: column.key === "id" }));
-  const fields = columns.map((column, at) => h("label", { class: "choice" }, boxes[at], h("span", { text: column.title })));
-  const box = h("details", { class: "column-choice" }, h("summary", { text: "Columns" }), h("div", { class: "choices" }, ...fields));
+  const boxes = columns.map((column) =>
+    h("input", { type: "checkbox", checked: shown.includes(column), disabled: column.key === "id" }),
+  );
+  const fields = columns.map((column, at) =>
+    h("label", { class: "choice" }, boxes[at], h("span", { text: column.title })),
+  );
+  const box = h(
+    "details",
+    { class: "column-choice" },
+    h("summary", { text: "Columns" }),
+    h("div", { class: "choices" }, ...fields),
+  );
   box.addEventListener("change", () => change(columns.filter((_, at) => boxes[at].checked)));
   return box;
 }

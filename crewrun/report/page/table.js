@@ -41,7 +41,11 @@ export class Table {
     this.scroller = h(
       "div",
       {
-        class: "grid", role: "grid", tabindex: 0, "aria-label": "Rows. Arrow keys move, Enter opens a row", id: "grid",
+        class: "grid",
+        role: "grid",
+        tabindex: 0,
+        "aria-label": "Rows. Arrow keys move, Enter opens a row",
+        id: "grid",
         "aria-readonly": "true",
       },
       this.headGroup,
@@ -68,14 +72,13 @@ export class Table {
   }
 
   headCell(column, at) {
-    const button = h("button", { type: "button", tabindex: -1, text: column.title });
+    const button = h("button", { type: "button", title: plain(column.title), text: column.title });
     const cell = h(
       "div",
       { role: "columnheader", class: headClass(column), "aria-colindex": at + 1, "data-key": column.key },
       column.text ? h("span", { text: column.title }) : button,
     );
     button.addEventListener("click", () => this.actions.sort(column.key));
-    button.tabIndex = 0;
     return cell;
   }
 
@@ -161,7 +164,11 @@ export class Table {
 
   emptyRow() {
     const cells = this.shown.map((column, at) =>
-      h("div", { role: "gridcell", class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`, "aria-colindex": at + 1 }),
+      h("div", {
+        role: "gridcell",
+        class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`,
+        "aria-colindex": at + 1,
+      }),
     );
     return h("div", { role: "row", class: "grid-row" }, ...cells);
   }
@@ -242,10 +249,13 @@ function isMore(column) {
 function preview(text) {
   const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
   if (!line.startsWith('{"')) return line;
-  return line.replace(/"([^"\\]{1,60})":/g, "$1: ").replace(/\\[nrt]/g, " ").replace(/[{}"]/g, "").replace(/,(?=\S)/g, ", ");
+  return line
+    .replace(/"([^"\\]{1,60})":/g, "$1: ")
+    .replace(/\\[nrt]/g, " ")
+    .replace(/[{}"]/g, "")
+    .replace(/,(?=\S)/g, ", ");
 }
 
 function cssName(text) {
   return plain(text).replace(/[^\w-]/g, "-");
 }
-

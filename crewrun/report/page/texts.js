@@ -2,7 +2,7 @@
 import { idle, unpack } from "./packs.js";
 
 /** Rows per pack of texts. */
-export const CHUNK = 4096;
+const CHUNK = 4096;
 // How long the page may work on texts before it lets the reader's next event in.
 const STEP_MS = 16;
 const FIELDS = ["input", "output", "error"];
@@ -102,7 +102,7 @@ export class Texts {
 }
 
 /** @param {string} query @returns {string[]} */
-export function wordsOf(query) {
+function wordsOf(query) {
   const words = [...query.toLowerCase().matchAll(/"([^"]+)"?|(\S+)/g)].map((match) => match[1] ?? match[2]);
   return words.filter((word) => word !== '"').slice(0, 8);
 }

@@ -5,7 +5,11 @@ const STORE = "crewrun-report-theme";
 
 /** The switch between light, dark and the system's own. */
 export function themeSwitch() {
-  const select = h("select", { "aria-label": "Colours", id: "theme" }, ...["system", "light", "dark"].map((value) => h("option", { value, text: value === "system" ? "auto" : value })));
+  const select = h(
+    "select",
+    { "aria-label": "Colours", id: "theme" },
+    ...["system", "light", "dark"].map((value) => h("option", { value, text: value === "system" ? "auto" : value })),
+  );
   select.value = stored();
   apply(select.value);
   select.addEventListener("change", () => {

@@ -6,8 +6,11 @@ const WIDTH = 1000;
 const LANE = 56;
 const FEWEST_STEPS = 4; // with fewer there is nothing to see
 const NAMES = {
-  rows: "Rows per second", failed: "Failed rows per second", rate_limited: "Refusals (429) per second",
-  retries: "Retries per second", in_flight: "Calls in flight",
+  rows: "Rows per second",
+  failed: "Failed rows per second",
+  rate_limited: "Refusals (429) per second",
+  retries: "Retries per second",
+  in_flight: "Calls in flight",
 };
 const TONES = { failed: "bad", rate_limited: "warn", retries: "warn" };
 const PER_SECOND = new Set(["rows", "failed", "rate_limited", "retries"]);
@@ -18,7 +21,11 @@ export function timeline(head) {
   const names = Object.keys(data?.series ?? {}).filter((name) => data.series[name].some((n) => n > 0));
   const steps = Math.max(0, ...names.map((name) => data.series[name].length));
   if (steps < FEWEST_STEPS) return null;
-  const lanes = names.map((name) => ({ name, title: NAMES[name] ?? plain(name).replaceAll("_", " "), values: scaled(name, data.series[name], data.step_ms) }));
+  const lanes = names.map((name) => ({
+    name,
+    title: NAMES[name] ?? plain(name).replaceAll("_", " "),
+    values: scaled(name, data.series[name], data.step_ms),
+  }));
   const readout = h("p", { class: "readout", "aria-hidden": "true", text: "\u00a0" });
   const rows = lanes.map((lane) => laneRow(lane, data, steps));
   const plot = h("div", { class: "lanes" }, ...rows, axis(data, steps));
@@ -41,27 +48,53 @@ function laneRow(lane, data, steps) {
   const x = (i) => (i / steps) * WIDTH;
   const y = (n) => LANE - (n / most) * (LANE - 2);
   let path = `M0 ${LANE}`;
-  lane.values.forEach((n, i) => (path += `L${x(i).toFixed(1)} ${y(n ?? 0).toFixed(1)}L${x(i + 1).toFixed(1)} ${y(n ?? 0).toFixed(1)}`));
-  const marks = (data.marks ?? []).map((mark) => {
-    const at = x((mark.at - data.from) / data.step_ms);
-    return s("line", { class: `mark mark-${plain(mark.kind).replace(/\W/g, "-")}`, x1: at, x2: at, y1: 0, y2: LANE }, s("title", { text: mark.text }));
-  });
+  lane.values.forEach(
+    (n, i) => (path += `L${x(i).toFixed(1)} ${y(n ?? 0).toFixed(1)}L${x(i + 1).toFixed(1)} ${y(n ?? 0).toFixed(1)}`),
+  );
   const drawing = s(
     "svg",
-    { class: `lane tone-${TONES[lane.name] ?? "plain"}`, viewBox: `0 0 ${WIDTH} ${LANE}`, preserveAspectRatio: "none", role: "img", "aria-label": `${lane.title}: at most ${number(most)}` },
+    {
+      class: `lane tone-${TONES[lane.name] ?? "plain"}`,
+      viewBox: `0 0 ${WIDTH} ${LANE}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${lane.title}: at most ${number(most)}`,
+    },
     s("path", { class: "area", d: `${path}L${WIDTH} ${LANE}Z` }),
     s("line", { class: "axis", x1: 0, x2: WIDTH, y1: LANE - 0.5, y2: LANE - 0.5 }),
-    ...marks,
+    ...(data.marks ?? []).map((mark) => markLine(mark, x((mark.at - data.from) / data.step_ms))),
   );
-  return h("div", { class: "lane-row" }, h("div", { class: "lane-name" }, h("span", { text: lane.title }), h("span", { class: "most", text: `max ${number(most)}` })), drawing);
+  return h(
+    "div",
+    { class: "lane-row" },
+    h(
+      "div",
+      { class: "lane-name" },
+      h("span", { text: lane.title }),
+      h("span", { class: "most", text: `max ${number(most)}` }),
+    ),
+    drawing,
+  );
+}
+
+function markLine(mark, x) {
+  const kind = `mark mark-${plain(mark.kind).replace(/\W/g, "-")}`;
+  return s("line", { class: kind, x1: x, x2: x, y1: 0, y2: LANE }, s("title", { text: mark.text }));
 }
 
 function axis(data, steps) {
   const end = data.from + steps * data.step_ms;
   const isLong = end - data.from > 86_400_000;
   const label = (ms) => (isLong ? time(ms).slice(5, 16) : time(ms).slice(11));
-  const times = [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", { text: label(data.from + share * (end - data.from)) }));
-  return h("div", { class: "lane-row" }, h("div", { class: "lane-name" }, h("span", { class: "most", text: time(data.from).slice(0, 10) })), h("div", { class: "ticks" }, ...times));
+  const times = [0, 0.25, 0.5, 0.75, 1].map((share) =>
+    h("span", { text: label(data.from + share * (end - data.from)) }),
+  );
+  return h(
+    "div",
+    { class: "lane-row" },
+    h("div", { class: "lane-name" }, h("span", { class: "most", text: time(data.from).slice(0, 10) })),
+    h("div", { class: "ticks" }, ...times),
+  );
 }
 
 function follow(event, plot, cursor, readout, lanes, data, steps) {
@@ -77,6 +110,21 @@ function follow(event, plot, cursor, readout, lanes, data, steps) {
 
 function marksList(marks) {
   if (!marks.length) return null;
-  const items = marks.slice(0, 200).map((mark) => h("li", {}, h("time", { text: time(mark.at) }), h("span", { class: "kind", text: mark.kind }), h("span", { text: mark.text })));
-  return h("details", { class: "events", open: marks.length <= 8 }, h("summary", { text: `What happened (${marks.length})` }), h("ol", { class: "marks" }, ...items));
+  const items = marks
+    .slice(0, 200)
+    .map((mark) =>
+      h(
+        "li",
+        {},
+        h("time", { text: time(mark.at) }),
+        h("span", { class: "kind", text: mark.kind }),
+        h("span", { text: mark.text }),
+      ),
+    );
+  return h(
+    "details",
+    { class: "events", open: marks.length <= 8 },
+    h("summary", { text: `What happened (${marks.length})` }),
+    h("ol", { class: "marks" }, ...items),
+  );
 }

@@ -7,7 +7,7 @@ const FOLD_LINES = 40;
 const COLOURED_CHARS = 100_000;
 
 // Code and tables need letters of one width.
-const IS_LAID_OUT = /^(?: {4}|\t|\||[[{])|```| {3}/m;
+const IS_LAID_OUT = /^(?: {4}|\t|\||[[{]\s*["{[])|```| {3}/m;
 
 /** A text, as it is, with its line breaks. @param {string} text @returns {HTMLElement} */
 export function textBlock(text) {
@@ -22,12 +22,18 @@ export function valueBlock(value) {
   if (typeof value !== "object" || Array.isArray(value)) return folded(JSON.stringify(value, null, 2), true);
   const entries = Object.entries(value);
   if (!entries.length || entries.length > 60) return folded(JSON.stringify(value, null, 2), true);
-  return h("dl", { class: "fields" }, ...entries.flatMap(([key, inner]) => [h("dt", { text: key }), h("dd", {}, fieldValue(inner))]));
+  return h(
+    "dl",
+    { class: "fields" },
+    ...entries.flatMap(([key, inner]) => [h("dt", { text: key }), h("dd", {}, fieldValue(inner))]),
+  );
 }
 
 function fieldValue(value) {
-  if (typeof value === "string" && value.length < 120 && !value.includes("\n")) return h("span", { text: value, dir: "auto" });
-  if (value === null || typeof value !== "object") return typeof value === "string" ? textBlock(value) : h("code", { text: JSON.stringify(value) });
+  if (typeof value === "string" && value.length < 120 && !value.includes("\n"))
+    return h("span", { text: value, dir: "auto" });
+  if (value === null || typeof value !== "object")
+    return typeof value === "string" ? textBlock(value) : h("code", { text: JSON.stringify(value) });
   return folded(JSON.stringify(value, null, 2), true);
 }
 
@@ -41,11 +47,22 @@ function asJson(text) {
 }
 
 function folded(text, isJson) {
-  const pre = h("pre", { class: isJson || IS_LAID_OUT.test(text.slice(0, 5000)) ? "value" : "value prose", dir: isJson ? "ltr" : "auto", tabindex: 0, role: "region", "aria-label": isJson ? "JSON" : "Text" });
+  const pre = h("pre", {
+    class: isJson || IS_LAID_OUT.test(text.slice(0, 5000)) ? "value" : "value prose",
+    dir: isJson ? "ltr" : "auto",
+    tabindex: 0,
+    role: "region",
+    "aria-label": isJson ? "JSON" : "Text",
+  });
   const end = foldAt(text);
   show(pre, text.slice(0, end), isJson);
   if (end === text.length) return pre;
-  const button = h("button", { type: "button", class: "quiet", "aria-expanded": "false", text: `Show all ${count(text.length)} characters` });
+  const button = h("button", {
+    type: "button",
+    class: "quiet",
+    "aria-expanded": "false",
+    text: `Show all ${count(text.length)} characters`,
+  });
   button.addEventListener("click", () => {
     const isOpen = button.getAttribute("aria-expanded") === "true";
     show(pre, isOpen ? text.slice(0, end) : text, isJson);

@@ -2,7 +2,8 @@
 import { h } from "./dom.js";
 
 const MOST_WORDS = 3000;
-const MOST_STEPS = 4000;
+const MOST_EDITS = 600;
+const LEAST_COMMON = 0.3; // with less in common, two texts are easier to read one beside the other
 
 /** @typedef {["same"|"old"|"new", string]} Piece */
 
@@ -13,14 +14,22 @@ export function wordDiff(before, after) {
   const b = after.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [];
   if (a.length > MOST_WORDS || b.length > MOST_WORDS) return null;
   const trace = shortestEdit(a, b);
-  return trace && joined(walkBack(trace, a, b));
+  const pieces = trace && joined(walkBack(trace, a, b));
+  return pieces && commonShare(pieces) >= LEAST_COMMON ? pieces : null;
+}
+
+/** How much of both texts is in both. @param {Piece[]} pieces */
+function commonShare(pieces) {
+  const size = (kind) => pieces.reduce((sum, [other, text]) => sum + (other === kind ? text.trim().length : 0), 0);
+  const same = 2 * size("same");
+  return same / (same + size("old") + size("new") || 1);
 }
 
 /** Myers' algorithm (An O(ND) Difference Algorithm, 1986): the furthest points for each number of edits. */
 function shortestEdit(a, b) {
   const furthest = new Map([[1, 0]]);
   const trace = [];
-  for (let edits = 0; edits <= Math.min(a.length + b.length, MOST_STEPS); edits += 1) {
+  for (let edits = 0; edits <= Math.min(a.length + b.length, MOST_EDITS); edits += 1) {
     trace.push(new Map(furthest));
     for (let k = -edits; k <= edits; k += 2) {
       const down = k === -edits || (k !== edits && (furthest.get(k - 1) ?? -1) < (furthest.get(k + 1) ?? -1));
@@ -29,7 +38,6 @@ function shortestEdit(a, b) {
       furthest.set(k, x);
       if (x >= a.length && x - k >= b.length) return trace;
     }
-    if (edits > 600) return null;
   }
   return null;
 }
@@ -64,7 +72,11 @@ function joined(pieces) {
 export function side(pieces, side) {
   const marked = pieces.filter(([kind]) => kind === "same" || kind === side);
   const tag = side === "old" ? "del" : "ins";
-  return h("pre", { class: "value", dir: "auto", tabindex: 0, role: "region", "aria-label": side === "old" ? "A" : "B" }, ...marked.map(([kind, text]) => h(kind === "same" ? "span" : tag, { text })));
+  return h(
+    "pre",
+    { class: "value", dir: "auto", tabindex: 0, role: "region", "aria-label": side === "old" ? "A" : "B" },
+    ...marked.map(([kind, text]) => h(kind === "same" ? "span" : tag, { text })),
+  );
 }
 
 /** Both in one text. @param {Piece[]} pieces */

@@ -41,10 +41,10 @@ class Settings(TypedDict, total=False):
     base_url: str | None
     tier: Tier | None
     tier_patience: _Amount | None
-    wave: int
-    batch_delay: _Amount
-    poll: _Amount
-    cancel_jobs: bool
+    wave: int | None
+    batch_delay: _Amount | None
+    poll: _Amount | None
+    cancel_jobs: bool | None
     replay: bool | None
     cache: _PathLike | None
     cache_size: _Amount | None

@@ -1,5 +1,6 @@
 """`--tier batch`: calls in batch jobs, against the mock, whose ledger says what was run and billed."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from support.command import read_rows, topics
 from support.forks import Forks
 from support.local_workers import NEAR
 from support.mock_process import MockProcess
-from support.workspace import KEY, Place
+from support.workspace import KEY, RESULTS, Place
 
 JOBS = ("--tier", "batch", "--poll", "0.1", "--summary", "s.json")
 
@@ -247,6 +248,72 @@ def test_what_cannot_hold_with_batch_jobs_is_refused_before_the_first_call(
     place.rows(*topics(2))
     assert place.batch(*JOBS, *flags, code=2, DEEPSEEK_API_KEY=KEY) == []
     assert words in place.stderr
+
+
+def test_a_budget_holds_in_jobs_and_over_sessions_that_left_jobs_behind(
+    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
+) -> None:
+    """What is at the provider counts as spent, and is settled when it is collected."""
+    place = Place(tmp_path, slow_mock, served[1])
+    slow_mock.clear()
+    place.crew(llm="{model: gpt-4.1-mini, max_tokens: 100}")
+    place.rows(*topics(60))
+    most_usd = 100 * 0.8e-6 + 200 * 0.2e-6
+    flags = ("--budget", f"{10 * most_usd:.6f}")
+    stop_when_it_waits(place, signal.SIGINT, *flags, "--limit", "8")
+    for _ in range(2):
+        with place.forks.start("batch", "in.jsonl", *JOBS, *flags, cwd=place.folder, env=place.env) as run:
+            while run.poll() is None:
+                place.mock.advance(600)
+            run.communicate()
+        assert run.returncode == 5
+    totals, summary = bill(place), place.summary()
+    assert (totals["billed_twice"], totals["lines"] > 8) == (0, True)
+    assert totals["cost_usd"] <= 10 * most_usd
+    assert summary["in_all"]["cost_usd"] == pytest.approx(totals["cost_usd"], abs=1e-9)
+
+
+def test_status_shows_the_jobs_and_another_tier_warns_of_them(
+    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
+) -> None:
+    """Their calls would be paid again."""
+    place = Place(tmp_path, slow_mock, served[1])
+    slow_mock.clear()
+    place.crew()
+    place.rows(*topics(4))
+    stop_when_it_waits(place, signal.SIGINT)
+    (job,) = status(place)["jobs"]
+    assert (job["number"], job["requests"], job["id"][:6]) == (1, 4, "batch_")
+    assert status(place)["in_all"]["may_be_owed_usd"] == 0
+    place.crewrun("status", RESULTS)
+    assert "batch job batch_" in place.stdout
+    assert ": 4 requests, " in place.stdout
+    place.batch()
+    assert "warning: 1 batch job of this run with 4 requests may still be at the provider" in place.stderr
+
+
+def test_a_single_row_makes_no_job(place: Place) -> None:
+    """`crewrun run` answers now."""
+    place.crewrun("run", "topic=AI", "--tier", "batch", code=2)
+    assert "crewrun batch makes them" in place.stderr
+
+
+def test_an_agent_alone_can_go_in_jobs(place: Place) -> None:
+    """The others are called live, at most -j at once, while the wave waits."""
+    place.crew("Criticise {topic}", llm="{model: gpt-4.1-mini, tier: batch}")
+    crew = (place.folder / "crew.yaml").read_text()
+    assert "tier: batch" in crew
+    place.rows(*topics(20))
+    place.batch(*JOBS[2:])
+    assert len(jobs_of(place)) == 2
+    assert len(place.done()) == 20
+
+
+def status(place: Place) -> dict[str, Any]:
+    """What `crewrun status` says."""
+    place.crewrun("status", RESULTS, "--json")
+    record: dict[str, Any] = json.loads(place.stdout)
+    return record
 
 
 def stop_when_it_waits(place: Place, number: signal.Signals, *flags: str, advance_s: float = 0.0) -> None:

@@ -418,6 +418,15 @@ class BatchFlags:
             concerns_calls=True,
         ),
     ] = "30s"
+    detach: Annotated[
+        bool,
+        Flag(
+            Panel.MONEY,
+            Kind.SWITCH,
+            "Do not wait for batch jobs: once all that can be sent is sent, exit with 7; the same command goes on.",
+            concerns_calls=True,
+        ),
+    ] = False
     cancel_jobs: Annotated[
         bool,
         Flag(

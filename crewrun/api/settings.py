@@ -44,6 +44,7 @@ class Settings(TypedDict, total=False):
     wave: int | None
     batch_delay: _Amount | None
     poll: _Amount | None
+    detach: bool | None
     cancel_jobs: bool | None
     replay: bool | None
     cache: _PathLike | None

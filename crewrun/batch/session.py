@@ -20,7 +20,7 @@ from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.progress import Progress
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink, open_stream
 from crewrun.batch.source import Source
-from crewrun.batch.stop import SIGNALS, Stop, StopReason
+from crewrun.batch.stop import DETACHED, SIGNALS, Stop, StopReason
 from crewrun.batch.summary import Report, SessionResult, summarise
 from crewrun.batch.table_sink import TableStream, WritingInterrupted, table_stream, write_table
 from crewrun.batch.watchers import (
@@ -140,6 +140,8 @@ class Session:
         """Take up the jobs of earlier sessions, and send new ones whenever no row can do anything else."""
         await jobs.open()
         jobs.is_quiet = engine.is_waiting
+        if self._settings.detach:
+            jobs.on_all_sent = partial(self._stop.request, DETACHED)
         watching.start_soon(jobs.run)
 
     @property

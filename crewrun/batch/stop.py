@@ -9,7 +9,16 @@ import anyio
 from crewrun.errors import BudgetExhausted, Interrupted, RunStopped
 
 StopKind = Literal[
-    "interrupted", "terminated", "hung up", "failures", "closed", "breaker", "budget", "deadline", "forecast"
+    "interrupted",
+    "terminated",
+    "hung up",
+    "failures",
+    "closed",
+    "breaker",
+    "budget",
+    "deadline",
+    "forecast",
+    "detached",
 ]
 
 EXIT_CODES: dict[StopKind, int] = {
@@ -22,6 +31,7 @@ EXIT_CODES: dict[StopKind, int] = {
     "budget": 5,
     "deadline": 6,
     "forecast": 5,
+    "detached": 7,
 }
 
 
@@ -49,6 +59,8 @@ class StopReason:
         """The code that the command ends with."""
         return EXIT_CODES[self.kind]
 
+
+DETACHED = StopReason("detached", "all that can be sent is with the provider, in batch jobs (--detach)")
 
 SIGNALS = {
     signal.SIGINT: StopReason("interrupted", "interrupted"),

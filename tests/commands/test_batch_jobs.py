@@ -309,6 +309,25 @@ def test_an_agent_alone_can_go_in_jobs(place: Place) -> None:
     assert len(place.done()) == 20
 
 
+def test_detached_commands_take_a_run_from_job_to_job(
+    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
+) -> None:
+    """Exit code 7 says to come back; a command that comes too early sends nothing."""
+    place = Place(tmp_path, slow_mock, served[1])
+    slow_mock.clear()
+    place.crew("Criticise {topic}")
+    place.rows(*topics(12))
+    detached = (*JOBS, "--detach")
+    before = place.mock.job_count()
+    for jobs, pause_s in ((1, 0), (1, 3600), (2, 3600)):
+        place.batch(*detached, code=7)
+        assert "stopped: all that can be sent is with the provider, in batch jobs (--detach)" in place.stderr
+        assert place.mock.job_count() == before + jobs
+        place.mock.advance(pause_s)
+    place.batch(*detached)
+    assert (len(place.done()), bill(place)["lines"], len(jobs_of(place))) == (12, 24, 2)
+
+
 def status(place: Place) -> dict[str, Any]:
     """What `crewrun status` says."""
     place.crewrun("status", RESULTS, "--json")

@@ -100,6 +100,7 @@ class RunJobs:
         open_api: Callable[[Endpoint], BatchApi],
     ) -> None:
         self.is_quiet: Callable[[int], bool] = lambda rows: True
+        self.on_all_sent: Callable[[], None] | None = None  # called once no row can do anything but wait for jobs
         self._options = options
         self._store = store
         self._limiters = limiters
@@ -109,6 +110,7 @@ class RunJobs:
         self._permits: dict[str, Permit] = {}  # of lines that are in jobs and that no row waits for
         self._results: dict[str, int] = {}  # lines that no row has asked for, by the ended job that has their results
         self._rows: Counter[int] = Counter()
+        self._all_sent_at = -inf  # since when it has not been so that all is sent
         self._live = ""  # why lines go live from now on
         self._awake = anyio.Event()
         self._begun: list[tuple[_Route, JobTask]] = []  # jobs that nobody follows yet
@@ -158,9 +160,20 @@ class RunJobs:
                 begun, self._begun = self._begun, []
                 for route, job in begun:
                     tasks.start_soon(self._follow, route, job)
+                if self.on_all_sent is not None and self._is_all_sent(is_quiet=is_quiet):
+                    self.on_all_sent()
+                    self.on_all_sent = None
                 is_waiting = any(len(route.gatherer) for route in self._routes.values())
-                with anyio.move_on_after(_LOOK_S if is_waiting else inf):
+                with anyio.move_on_after(_LOOK_S if is_waiting or self.on_all_sent is not None else inf):
                     await self._awake.wait()
+
+    def _is_all_sent(self, *, is_quiet: bool) -> bool:
+        """Whether every row has waited for a while for jobs that the provider was seen to be still at work on."""
+        now, jobs = anyio.current_time(), self.jobs
+        is_sent = is_quiet and bool(jobs) and not any(route.can_send for route in self._routes.values())
+        if not is_sent or any(job.job is None or job.job.has_ended for job in jobs):
+            self._all_sent_at = now
+        return now - self._all_sent_at >= _SETTLE_S
 
     async def finish(self) -> None:
         """No row waits any more: give creates that are on their way a moment to be answered."""
@@ -356,6 +369,11 @@ class _Route:
         one before has passed validation.
         """
         return not self._is_crowded or all(job.is_accepted for job in self.jobs)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a job is to go that has not gone yet."""
+        return len(self.gatherer) > 0 and self.has_room and anyio.current_time() >= self.gatherer.blocked_until
 
     @property
     def wait(self) -> Wait:

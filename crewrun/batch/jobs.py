@@ -31,6 +31,12 @@ def uses_jobs(settings: BatchSettings, endpoints: Sequence[Endpoint], gateway: G
     return any(endpoint.tier == BATCH for endpoint in endpoints) or (settings.tier == BATCH and not endpoints)
 
 
+def check_detach(settings: BatchSettings, *, in_jobs: bool, is_offline: bool) -> None:
+    """Raise UsageError for --detach in a run without batch jobs."""
+    if settings.detach and not (in_jobs or is_offline or settings.replay):
+        raise UsageError("--detach: only batch jobs go on without the command; add --tier batch, or leave it out")
+
+
 def check_jobs(settings: BatchSettings, places: Places) -> None:
     """Raise UsageError for settings that cannot hold with batch jobs."""
     if places.folder is None:

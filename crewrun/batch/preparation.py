@@ -17,7 +17,7 @@ from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
-from crewrun.batch.jobs import check_jobs, uses_jobs, warning_of_jobs
+from crewrun.batch.jobs import check_detach, check_jobs, uses_jobs, warning_of_jobs
 from crewrun.batch.locations import (
     Places,
     check_not_input,
@@ -170,6 +170,7 @@ async def check_calls(request: BatchRequest, options: BatchOptions, resources: E
     gateway = make_gateway(settings, options.limiters, cache)
     endpoints = await _check_target(request, request.definition.target, gateway)
     in_jobs = uses_jobs(settings, endpoints, gateway)
+    check_detach(settings, in_jobs=in_jobs, is_offline=gateway.is_offline)
     if in_jobs and not settings.is_adaptive:
         options.limiters.hold_calls_to(settings.rows_at_once)
     return Calls(options.limiters, gateway, cache, endpoints, in_jobs)

@@ -53,6 +53,10 @@ class JournalJobs:
         entries = await self._writer.read(lambda db: db.execute(query, (number,)).fetchall())
         return [StoredLine(line.hex(), usd, bool(taken), bool(ended)) for line, usd, taken, ended in entries]
 
+    async def ids(self) -> set[str]:
+        """See `JobStore.ids`."""
+        return await self._writer.read(lambda db: {job_id for (job_id,) in db.execute("select id from jobs")})
+
     async def intend(self, job: StoredJob, lines: Sequence[StoredLine]) -> StoredJob:
         """See `JobStore.intend`."""
 

@@ -94,6 +94,7 @@ class Sender:
         self.jobs: Jobs | None = None  # the batch jobs of the run that this is a part of
         self._options = options
         self._limiters = limiters
+        self._transports = transports
         self._attempts = Attempts(options, limiters, transports, self.capabilities, find_state)
         self._prober = Prober(self._attempts, self.capabilities, options.retry)
 
@@ -228,10 +229,10 @@ class Sender:
         call, jobs = self._attempts.call(request, caller, bill), self.jobs
         if jobs is None or not caller.line_id:
             raise no_jobs_here()
-        job_call = JobCall(
-            request.endpoint, line_of(request, caller.line_id), id(caller.row_context.recorder), call.price
-        )
-        bill.lines = (*bill.lines, job_call.line.custom_id)
+        row = id(caller.row_context.recorder)
+        line = await line_of(request, caller.line_id, self._transports)
+        job_call = JobCall(request.endpoint, line, row, call.price)
+        bill.lines = (*bill.lines, line.custom_id)
         failures = _Failures(is_patient, may_pass=False)
         standard = replace(request, endpoint=request.endpoint.standard or request.endpoint)
         while True:
@@ -266,7 +267,8 @@ class Sender:
         bill.attempts += 1
         row_context.usage.add_attempt()
         try:
-            completion = fresh_answer(read_result(answer.result, request), request, row_context.own_texts)
+            reply = await read_result(answer.result, request, self._transports)
+            completion = fresh_answer(reply, request, row_context.own_texts)
         except CallError as failed:
             error = classified(with_slip(failed.redact(), request.endpoint), request)
             # What a job does not answer is not billed, whatever the refusal.

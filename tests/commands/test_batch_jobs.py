@@ -13,12 +13,12 @@ from support.local_workers import NEAR
 from support.mock_process import MockProcess
 from support.workspace import KEY, RESULTS, Place
 
-JOBS = ("--tier", "batch", "--poll", "0.1", "--summary", "s.json")
+JOBS = ("--tier", "batch", "--poll", "0.05", "--summary", "s.json")
 
 
 @pytest.fixture(scope="module")
 def jobs_mock() -> Iterator[MockProcess]:
-    with MockProcess("--batch-latency", "0.2") as process:
+    with MockProcess("--batch-latency", "0.1") as process:
         yield process
 
 
@@ -37,6 +37,14 @@ def place(tmp_path: Path, jobs_mock: MockProcess, served: tuple[MockProcess, For
     place = Place(tmp_path, jobs_mock, served[1])
     place.crew()
     return place
+
+
+@pytest.fixture
+def slow_place(tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]) -> Place:
+    """As `place`, with jobs that take an hour. Those that other tests have left behind are over."""
+    slow_mock.advance(86_400)
+    slow_mock.clear()
+    return Place(tmp_path, slow_mock, served[1])
 
 
 def bill(place: Place) -> dict[str, Any]:
@@ -195,12 +203,9 @@ def test_a_job_that_never_ends_is_cancelled_and_its_rest_goes_live(
     assert place.summary()["cost_usd"] <= totals["cost_usd"] + 1e-9
 
 
-def test_a_signal_leaves_the_jobs_to_the_provider_and_the_same_command_collects_them(
-    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
-) -> None:
+def test_a_signal_leaves_the_jobs_to_the_provider_and_the_same_command_collects_them(slow_place: Place) -> None:
     """Nothing is sent twice, and the message says what happens to the jobs."""
-    place = Place(tmp_path, slow_mock, served[1])
-    slow_mock.clear()
+    place = slow_place
     place.crew()
     place.rows(*topics(25))
     stop_when_it_waits(place, signal.SIGINT)
@@ -210,12 +215,9 @@ def test_a_signal_leaves_the_jobs_to_the_provider_and_the_same_command_collects_
     assert (len(place.done()), bill(place)["lines"], len(jobs_of(place))) == (25, 25, 1)
 
 
-def test_a_signal_cancels_the_jobs_with_the_flag(
-    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
-) -> None:
+def test_a_signal_cancels_the_jobs_with_the_flag(slow_place: Place) -> None:
     """What they had answered by then is used by the same command, and nothing is billed twice."""
-    place = Place(tmp_path, slow_mock, served[1])
-    slow_mock.clear()
+    place = slow_place
     place.crew()
     place.rows(*topics(20))
     stop_when_it_waits(place, signal.SIGTERM, "--cancel-jobs", advance_s=1800)
@@ -250,12 +252,9 @@ def test_what_cannot_hold_with_batch_jobs_is_refused_before_the_first_call(
     assert words in place.stderr
 
 
-def test_a_budget_holds_in_jobs_and_over_sessions_that_left_jobs_behind(
-    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
-) -> None:
+def test_a_budget_holds_in_jobs_and_over_sessions_that_left_jobs_behind(slow_place: Place) -> None:
     """What is at the provider counts as spent, and is settled when it is collected."""
-    place = Place(tmp_path, slow_mock, served[1])
-    slow_mock.clear()
+    place = slow_place
     place.crew(llm="{model: gpt-4.1-mini, max_tokens: 100}")
     place.rows(*topics(60))
     most_usd = 100 * 0.8e-6 + 200 * 0.2e-6
@@ -273,12 +272,9 @@ def test_a_budget_holds_in_jobs_and_over_sessions_that_left_jobs_behind(
     assert summary["in_all"]["cost_usd"] == pytest.approx(totals["cost_usd"], abs=1e-9)
 
 
-def test_status_shows_the_jobs_and_another_tier_warns_of_them(
-    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
-) -> None:
+def test_status_shows_the_jobs_and_another_tier_warns_of_them(slow_place: Place) -> None:
     """Their calls would be paid again."""
-    place = Place(tmp_path, slow_mock, served[1])
-    slow_mock.clear()
+    place = slow_place
     place.crew()
     place.rows(*topics(4))
     stop_when_it_waits(place, signal.SIGINT)
@@ -309,12 +305,9 @@ def test_an_agent_alone_can_go_in_jobs(place: Place) -> None:
     assert len(place.done()) == 20
 
 
-def test_detached_commands_take_a_run_from_job_to_job(
-    tmp_path: Path, slow_mock: MockProcess, served: tuple[MockProcess, Forks]
-) -> None:
+def test_detached_commands_take_a_run_from_job_to_job(slow_place: Place) -> None:
     """Exit code 7 says to come back; a command that comes too early sends nothing."""
-    place = Place(tmp_path, slow_mock, served[1])
-    slow_mock.clear()
+    place = slow_place
     place.crew("Criticise {topic}")
     place.rows(*topics(12))
     detached = (*JOBS, "--detach")

@@ -76,7 +76,13 @@ class MockProcess:
 
     def job_count(self) -> int:
         """How many of OpenAI's batch jobs it has made."""
-        return len(self._send("GET", "/v1/batches?limit=100")["data"])
+        count, after = 0, ""
+        while True:
+            page = self._send("GET", f"/v1/batches?limit=100{after}")
+            count += len(page["data"])
+            if not page["has_more"]:
+                return count
+            after = f"&after={page['last_id']}"
 
     def batch_faults(self) -> dict[str, Any]:
         """What goes wrong with batch jobs, by name; None is what does not."""

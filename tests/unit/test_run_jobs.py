@@ -46,22 +46,28 @@ class Provider:
     uploads: dict[str, list[Line]] = field(default_factory=dict)
     billed: Counter[str] = field(default_factory=Counter)
     looks: dict[str, list[float]] = field(default_factory=dict)
+    keeps_metadata: bool = True
 
     def size_of(self, line: Line) -> int:
         return len(line.body)
 
-    async def upload(self, lines: Sequence[Line]) -> str:
+    async def upload(self, lines: Sequence[Line]) -> bytes:
         await anyio.sleep(1)
         name = f"file-{len(self.uploads)}"
         self.uploads[name] = list(lines)
-        return name
+        return name.encode()
 
-    async def create(self, upload: str, metadata: Mapping[str, str]) -> Job:
+    async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:
         await anyio.sleep(1)
         reply = self.replies.pop(0) if self.replies else ""
         if reply == "refused":
             raise ServerError("overloaded", http_status=503)
-        made = Made(f"job-{len(self.jobs_made)}", self.uploads[upload], dict(metadata), anyio.current_time())
+        made = Made(
+            f"job-{len(self.jobs_made)}",
+            self.uploads[upload.decode()],
+            dict(metadata) if self.keeps_metadata else {},
+            anyio.current_time(),
+        )
         self.jobs_made[made.id] = made
         await anyio.sleep(1)
         if reply == "lost":
@@ -81,7 +87,7 @@ class Provider:
     async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         for line_id, end in self.jobs_made[job.id].ends.items():
             await anyio.sleep(0.01)
-            yield LineResult(line_id, end, 200, line_id.encode())
+            yield LineResult(line_id, end, 200, line_id[-32:].encode())
 
     async def cancel(self, job_id: str) -> None:
         self.jobs_made[job_id].cancelled_at = anyio.current_time()
@@ -108,10 +114,10 @@ class Provider:
 
     def _end(self, made: "Made", state: JobState) -> None:
         for line in made.lines:
-            end = LineEnd.CANCELLED if state is JobState.CANCELLED else self.fate(line.custom_id)
+            end = LineEnd.CANCELLED if state is JobState.CANCELLED else self.fate(line.custom_id[-32:])
             if end is not None:
                 made.ends[line.custom_id] = end
-                self.billed[line.custom_id] += end is LineEnd.ANSWERED
+                self.billed[line.custom_id[-32:]] += end is LineEnd.ANSWERED
 
 
 @dataclass
@@ -142,6 +148,9 @@ class Memory:
     async def lines(self, number: int) -> list[StoredLine]:
         has = self.kept[number]
         return [line._replace(has_result=line.custom_id in has) for line in self.kept_lines[number]]
+
+    async def ids(self) -> set[str]:
+        return {job.id for job in self.stored.values()}
 
     async def intend(self, job: StoredJob, lines: Sequence[StoredLine]) -> StoredJob:
         job = job._replace(number=len(self.stored) + 1)
@@ -307,6 +316,7 @@ def test_whatever_happens_each_line_is_answered_once_and_billed_once(data: st.Da
         fate=fate,
         replies=data.draw(st.lists(st.sampled_from(["", "lost", "refused"]), max_size=4)),
         limits=JobLimits(data.draw(st.sampled_from([1, 2, 1000])), 10_000_000),
+        keeps_metadata=data.draw(st.booleans()),
     )
     memory = Memory()
     kills = data.draw(st.lists(st.sampled_from([0.0, 0.35, 1.5, 2.5, 3.2, 31.0, 32.0, 60.0, 300.0]), max_size=5))

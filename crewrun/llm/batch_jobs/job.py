@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Line(NamedTuple):
-    """One request of a job. `custom_id` is unique in it, 32 hex digits; `body` is the JSON of a live call."""
+    """One request of a job. `custom_id` is unique in it, 32 hex digits, on the wire perhaps after a mark of the job;
+    `body` is the JSON of a live call.
+    """
 
     custom_id: str
     body: bytes
@@ -99,19 +101,23 @@ class JobLimits:
 
 
 class BatchApi(Protocol):
-    """The batch jobs of one account at one provider. Every method is one attempt and raises a CallError."""
+    """The batch jobs of one account at one provider. Every method is one attempt and raises a CallError.
+
+    Without `keeps_metadata` a job does not say what was said when it was created.
+    """
 
     limits: JobLimits
+    keeps_metadata: bool
 
     def size_of(self, line: Line) -> int:
         """The bytes that a line takes in an upload."""
         ...
 
-    async def upload(self, lines: Sequence[Line]) -> str:
+    async def upload(self, lines: Sequence[Line]) -> bytes:
         """Upload lines. Returns what `create` needs; nothing is run or billed for an upload alone."""
         ...
 
-    async def create(self, upload: str, metadata: Mapping[str, str]) -> Job:
+    async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:
         """Make a job of an upload."""
         ...
 

@@ -18,7 +18,15 @@ from typing import Final, TypeVar
 
 import anyio
 
-from crewrun.errors import BadRequest, BatchJobFailed, CallError, ModelNotFound, OutageTooLong, TransientError
+from crewrun.errors import (
+    BadRequest,
+    BatchJobFailed,
+    CallError,
+    ModelNotFound,
+    OutageTooLong,
+    RateLimited,
+    TransientError,
+)
 from crewrun.llm.batch_jobs.gatherer import WaitingLine
 from crewrun.llm.batch_jobs.job import BatchApi, Job, JobProblem, JobState, Line, LineResult
 from crewrun.llm.batch_jobs.store import JobStore, StoredJob, StoredLine
@@ -36,6 +44,7 @@ _GROWTH: Final = 1.5
 _RETRY_S: Final = 2.0
 # How often a job is created whose creation was not answered and that is not in the provider's list.
 _CREATIONS: Final = 5
+_MARK_CHARS: Final = 24
 _AT_ONCE: Final = 200  # lines read from the journal at once
 _KEPT_AT_ONCE: Final = 500  # results written to it at once
 ENQUEUED_LIMIT: Final = "token_limit_exceeded"
@@ -175,7 +184,8 @@ class JobTask:
         if not self._new:
             return await self._find_again()
         try:
-            upload = await self._patiently(partial(self._api.upload, self._new))
+            lines = [line._replace(custom_id=f"{self._mark}{line.custom_id}") for line in self._new]
+            upload = await self._patiently(partial(self._api.upload, lines))
             job = await self._create(upload)
         except CallError:
             await self._store.end(self.stored.number, NOT_CREATED)
@@ -185,11 +195,14 @@ class JobTask:
         self._new = []
         return job
 
-    async def _create(self, upload: str) -> Job:
+    async def _create(self, upload: bytes) -> Job:
         metadata = {METADATA_KEY: self.stored.intent}
         for attempt in count(1):
             try:
                 job = await self._api.create(upload, metadata)
+            except RateLimited:
+                await self._store.end(self.stored.number, NOT_CREATED)
+                raise CrowdedOut from None
             except TransientError as unclear:
                 lost = await self._find_again(self._pause_s(unclear, attempt))
                 if lost is not None:
@@ -205,24 +218,51 @@ class JobTask:
         """The job whose creation was not answered, once it must be in the provider's list; None if it is not there."""
         appears_s = self.stored.intended_at + self._timing.poll_s - time.time()
         await anyio.sleep(max(0.0, pause_s, min(appears_s, self._timing.poll_s)))
-        job = await self._patiently(self._in_list)
-        if job is not None:
-            await self._store.created(self.stored.number, job.id)
-        return job
+        for job in await self._patiently(self._candidates):
+            if self._api.keeps_metadata or await self._is_ours(job):
+                await self._store.created(self.stored.number, job.id)
+                return job
+        return None
 
-    async def _in_list(self) -> Job | None:
+    async def _candidates(self) -> list[Job]:
+        """The jobs in the provider's list that may be this one: the one with its metadata or, where there is none, all
+        of its size that no other job of the run is, the oldest first.
+        """
+        listed: list[Job] = []
         async with aclosing(self._api.jobs(self.stored.intended_at - _CLOCK_S)) as jobs:
             async for job in jobs:
                 if job.metadata.get(METADATA_KEY) == self.stored.intent:
-                    return job
-        return None
+                    return [job]
+                if not self._api.keeps_metadata and job.lines == self.stored.lines:
+                    listed.insert(0, job)
+        others = await self._store.ids() if listed else set()
+        return [job for job in listed if job.id not in others]
 
-    async def _wait_for_end(self, job: Job) -> Job:
+    async def _is_ours(self, job: Job) -> bool:
+        """Whether a job has this one's lines, which its results tell: so it is followed to its end first, and not
+        cancelled, since it may be somebody else's.
+        """
+        job = await self._wait_for_end(job, may_cancel=False)
+        return await self._patiently(partial(self._has_our_lines, job))
+
+    async def _has_our_lines(self, job: Job) -> bool:
+        async with aclosing(self._api.results(job)) as results:
+            async for result in results:
+                return result.custom_id.startswith(self._mark)
+        return False
+
+    @property
+    def _mark(self) -> str:
+        """What the custom ids begin with, by which a job without metadata is recognised: the results have them too."""
+        return "" if self._api.keeps_metadata else f"{self.stored.intent[:_MARK_CHARS]}-"
+
+    async def _wait_for_end(self, job: Job, *, may_cancel: bool = True) -> Job:
         """The job once it has ended. It is looked at once per interval at most."""
         poll_s = pause_s = self._timing.poll_s
         patience_s = self.stored.intended_at + self._timing.patience_s - time.time()
-        cancel_at, is_asked = anyio.current_time() + patience_s, False
-        self.job = job
+        cancel_at, is_asked = anyio.current_time() + patience_s, not may_cancel
+        if may_cancel:
+            self.job = job
         while not job.has_ended:
             with anyio.move_on_after(pause_s if is_asked else min(pause_s, cancel_at - anyio.current_time())):
                 await (anyio.sleep_forever() if is_asked else self._hurry.wait())
@@ -234,8 +274,10 @@ class JobTask:
             latest = await self._patiently(partial(self._api.get, job.id))
             has_moved = (latest.ended, latest.state) != (job.ended, job.state)
             pause_s = poll_s if has_moved or is_asked else min(pause_s * _GROWTH, poll_s * _SLOWEST)
-            self.job = job = latest
-            self._store.looked(self.stored.number, job.ended)
+            job = latest
+            if may_cancel:
+                self.job = job
+                self._store.looked(self.stored.number, job.ended)
         return job
 
     async def _ask_to_cancel(self, job: Job) -> None:
@@ -249,7 +291,7 @@ class JobTask:
         several: list[LineResult] = []
         async with aclosing(self._api.results(job)) as results:
             async for result in results:
-                several.append(result)
+                several.append(result._replace(custom_id=result.custom_id.removeprefix(self._mark)))
                 if len(several) == _KEPT_AT_ONCE:
                     await self._store.keep(self.stored.number, several)
                     several = []

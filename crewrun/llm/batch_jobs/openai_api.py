@@ -32,6 +32,7 @@ class OpenAIBatches:
     """The batch jobs of one account."""
 
     limits = LIMITS
+    keeps_metadata = True
 
     def __init__(self, http: JobsHttp, provider: str = "openai") -> None:
         self._http = http
@@ -41,17 +42,17 @@ class OpenAIBatches:
         """See `BatchApi.size_of`."""
         return len(_written(line))
 
-    async def upload(self, lines: Sequence[Line]) -> str:
+    async def upload(self, lines: Sequence[Line]) -> bytes:
         """See `BatchApi.upload`."""
         file = await self._http.upload("/files", self._purpose, b"".join(map(_written, lines)))
         if not (file_id := text_of(file.get("id"))):
             raise ServerError("the reply to an upload names no file", http_status=200)
-        return file_id
+        return file_id.encode()
 
-    async def create(self, upload: str, metadata: Mapping[str, str]) -> Job:
+    async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:
         """See `BatchApi.create`."""
         request = {
-            "input_file_id": upload,
+            "input_file_id": upload.decode(),
             "endpoint": _PATH,
             "completion_window": "24h",
             "metadata": dict(metadata),

@@ -51,6 +51,10 @@ class JobStore(Protocol):
         """The lines of a job, in the order of the upload."""
         ...
 
+    async def ids(self) -> set[str]:
+        """The provider's ids of all jobs of the run, ended ones too."""
+        ...
+
     async def intend(self, job: StoredJob, lines: Sequence[StoredLine]) -> StoredJob:
         """A new job, before anything of it is sent. Returns it with its number."""
         ...

@@ -4,17 +4,29 @@ The body is that of a live call, and a result is read as the reply to one. A job
 replies in it call theirs.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pydantic_core import from_json, to_json
 
 from crewrun.errors import CallError, ModelRefused
 from crewrun.limits.estimates import believable
 from crewrun.llm.batch_jobs.job import BatchApi, Line, LineEnd, LineResult
 from crewrun.llm.prices.price import BATCH
+from crewrun.llm.providers import first_set
 from crewrun.llm.transports.chat_json import read_completion
 from crewrun.llm.transports.http_errors import failure
+from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+
+if TYPE_CHECKING:
+    from crewrun.llm.transports.litellm.transport import LitellmTransport
+
+ANTHROPIC: Final = "anthropic"
 
 
 def no_jobs_here() -> ModelRefused:
@@ -27,9 +39,13 @@ def no_jobs_here() -> ModelRefused:
 
 def open_api(endpoint: Endpoint) -> BatchApi:
     """The batch jobs of the account of `endpoint`. Call it in a running asyncio loop."""
+    from crewrun.llm.batch_jobs.anthropic_api import AnthropicBatches
     from crewrun.llm.batch_jobs.http import JobsHttp
     from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
 
+    if endpoint.provider == ANTHROPIC:
+        address, key = anthropic_address(endpoint)
+        return AnthropicBatches(JobsHttp(address, {"x-api-key": key, "anthropic-version": "2023-06-01"}))
     parts = urlsplit(endpoint.base_url or "")
     headers = dict(endpoint.headers)
     if endpoint.api_key and "@" not in parts.netloc and "authorization" not in map(str.lower, headers):
@@ -40,20 +56,42 @@ def open_api(endpoint: Endpoint) -> BatchApi:
     )
 
 
-def line_of(request: ChatRequest, call_id: str) -> Line:
+def anthropic_address(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Address and key of an Anthropic account, from the same variables that litellm uses for live calls."""
+    base_url = endpoint.base_url or first_set(("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"), env)
+    base_url = (base_url or "https://api.anthropic.com").rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
+    return base_url, endpoint.api_key or first_set(("ANTHROPIC_API_KEY",), env) or ""
+
+
+async def line_of(request: ChatRequest, call_id: str, transports: Transports) -> Line:
     """The line for a request of the call that `call_id` identifies in the run."""
+    line_id = blake2b(f"{call_id} {request.endpoint.name}".encode("utf-8", "surrogatepass"), digest_size=16)
+    return Line(line_id.hexdigest(), await _body_of(request, transports))
+
+
+async def _body_of(request: ChatRequest, transports: Transports) -> bytes:
     from crewrun.llm.transports.openai import body_of
 
-    line_id = blake2b(f"{call_id} {request.endpoint.name}".encode("utf-8", "surrogatepass"), digest_size=16)
-    return Line(line_id.hexdigest(), body_of(request))
+    if request.endpoint.transport_name != "litellm":
+        return body_of(request)
+    body = from_json(await _litellm(transports).body_of(request))
+    body.pop("stream", None)
+    return to_json(body)
 
 
-def read_result(result: LineResult, request: ChatRequest) -> Completion:
+def _litellm(transports: Transports) -> "LitellmTransport":
+    return cast("LitellmTransport", transports.of("litellm"))
+
+
+async def read_result(result: LineResult, request: ChatRequest, transports: Transports) -> Completion:
     """The answer in a result. Raises the CallError that the reply to a live call would have raised."""
     if result.end is LineEnd.REFUSED:
         raise failure(result.status, result.body, {})
     try:
-        completion = read_completion(result.body)
+        if request.endpoint.transport_name == "litellm":
+            completion = await _litellm(transports).read(result.body, request)
+        else:
+            completion = read_completion(result.body)
     except CallError as unusable:
         unusable.usage = _at_batch(unusable.usage)
         raise

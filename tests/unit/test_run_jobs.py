@@ -297,6 +297,19 @@ def test_rows_go_live_when_the_end_of_the_run_is_near() -> None:
     assert all(made.cancelled_at is not None for made in provider.jobs_made.values())
 
 
+def test_answers_of_an_earlier_session_count_also_when_calls_go_live() -> None:
+    """They are paid for, so no call is made once more."""
+    provider, memory, rows = Provider(takes_s=100), Memory(), Rows(4)
+
+    async def two_sessions() -> None:
+        await session(provider, memory, rows, kill_after_s=50)
+        await anyio.sleep(3600)
+        await session(provider, memory, rows, JobsOptions(ends_in_s=0))
+
+    run(two_sessions)
+    assert (len(rows.done), rows.failed) == (4, {})
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_whatever_happens_each_line_is_answered_once_and_billed_once(data: st.DataObject) -> None:

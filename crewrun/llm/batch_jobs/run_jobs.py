@@ -204,8 +204,6 @@ class RunJobs:
         Raises GoesLive when no job will, a CallError or RunStopped when the provider refuses its job, BatchJobFailed
         when jobs end without it, BudgetExhausted and JournalFailed.
         """
-        if self._live:
-            raise GoesLive(self._live)
         line_id = call.line.custom_id
         with self._waits_in(call.row):
             route = self._route(call.endpoint)
@@ -240,6 +238,8 @@ class RunJobs:
         try:
             if (job := route.job_with(waiting.line.custom_id)) is not None:
                 job.add(waiting)
+            elif self._live:
+                raise GoesLive(self._live)
             else:
                 route.gatherer.add(waiting)
             self._awake.set()
@@ -285,6 +285,8 @@ class RunJobs:
         job = JobTask(route.api, self._store, stored, self._options.timing, route.endpoint.name, lines=lines)
         for line_id in job.line_ids:
             self._results.pop(line_id, None)  # this job has it again, and later
+        if self._live:
+            job.cancel()
         self._start(route, job)
 
     def _begin(self, route: "_Route", lines: list[WaitingLine]) -> None:

@@ -223,14 +223,20 @@ class Rows:
 
 
 async def session(
-    provider: Provider, memory: Memory, rows: Rows, options: JobsOptions | None = None, kill_after_s: float = inf
+    provider: Provider,
+    memory: Memory,
+    rows: Rows,
+    options: JobsOptions | None = None,
+    kill_after_s: float = inf,
+    begin_after_s: float = 0.0,
 ) -> None:
-    """One session of a run, killed after a time."""
+    """One session of a run, whose rows begin after a time, killed after a time."""
     jobs = RunJobs(options or JobsOptions(), memory, LocalLimiters(), lambda endpoint: provider)
     with anyio.move_on_after(kill_after_s):
         await jobs.open()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.run)
+            await anyio.sleep(begin_after_s)
             await rows.run(jobs, memory)
             tasks.cancel_scope.cancel()
 
@@ -304,7 +310,7 @@ def test_answers_of_an_earlier_session_count_also_when_calls_go_live() -> None:
     async def two_sessions() -> None:
         await session(provider, memory, rows, kill_after_s=50)
         await anyio.sleep(3600)
-        await session(provider, memory, rows, JobsOptions(ends_in_s=0))
+        await session(provider, memory, rows, JobsOptions(ends_in_s=0), begin_after_s=1)
 
     run(two_sessions)
     assert (len(rows.done), rows.failed) == (4, {})

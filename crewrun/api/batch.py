@@ -11,7 +11,7 @@ import anyio.to_thread
 import sniffio
 
 from crewrun.aio.notebook import is_in_notebook
-from crewrun.api.crews import definition_of
+from crewrun.api.crews import definition_of, warn
 from crewrun.api.places import SAME_CALL, command, default_output
 from crewrun.api.progress import display_for, shows_report
 from crewrun.api.run import Run
@@ -19,15 +19,17 @@ from crewrun.api.settings import Settings, checked, merged
 from crewrun.api.thread import BatchThread, wait_heeding_signals
 from crewrun.batch import run as batch_run
 from crewrun.batch.garbage import seldom_collected
-from crewrun.batch.inputs import IterableInputs
 from crewrun.batch.interruption import Interruption
 from crewrun.batch.invocation import BatchRequest, Invocation
 from crewrun.batch.iterable_input import python_rows
+from crewrun.batch.program_inputs import IterableInputs
 from crewrun.batch.stop import StopReason
+from crewrun.batch.summary import Report
 from crewrun.batch.watchers import Display
 from crewrun.cli.batch import report_end
 from crewrun.cli.notify import Notice
 from crewrun.errors import BatchFailed, UsageError
+from crewrun.inspect.view import nearby
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import environment_secrets
 from crewrun.tracebacks import shorten
@@ -51,8 +53,8 @@ def run_batch(
         inputs: a table's path, as the command takes it, or rows: a list or another iterable of dicts, a DataFrame of
             pandas or polars, a table of Arrow, a `datasets.Dataset`. An iterator, such as a generator, is read once.
         crew: a crew, a flow, a function or class that makes one, or what `--crew` takes.
-        output: the results file. Without one, a file has its results beside it, and other rows have theirs in a folder
-            named after the crew.
+        output: the results file. Without one, a file has its results in the same folder, and other rows have theirs in
+            a folder named after the crew.
         check: raise BatchFailed unless every row has succeeded, which is else said by `exit_code` and `stopped`.
         settings: the flags of `crewrun batch`, with `_` for `-`.
 
@@ -64,10 +66,10 @@ def run_batch(
         raise UsageError("run_batch() would block the running event loop; inside async code: await arun_batch(…)")
     try:
         job = _prepared(inputs, crew, output, settings, "run_batch")
-        run = wait_heeding_signals(BatchThread(job.run))
-        if run is None:  # interrupted before its first row
+        report = wait_heeding_signals(BatchThread(job.run))
+        if report is None:  # interrupted before its first row
             raise KeyboardInterrupt
-        return job.checked(run, check=check)
+        return job.ended(report, check=check)
     except (Exception, KeyboardInterrupt) as error:
         shorten(error)
         raise
@@ -87,8 +89,9 @@ async def arun_batch(
     """
     try:
         job = _prepared(inputs, crew, output, settings, "arun_batch")
-        run = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
-        return job.checked(run, check=check)
+        _refuse_awaiting_elsewhere(job)
+        report = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
+        return job.ended(report, check=check)
     except Exception as error:
         shorten(error)
         raise
@@ -103,7 +106,7 @@ class _Job:
     shows_report: bool
     can_retry: bool
 
-    async def run(self, interruption: Interruption) -> Run:
+    async def run(self, interruption: Interruption) -> Report:
         """Run it, and say how it went where the command says it: on a terminal, in files, in a notification."""
         settings = self.request.settings
         with Notice(settings.notify, self.request.invocation.inputs) as notice:
@@ -113,10 +116,13 @@ class _Job:
             report = replace(report, can_retry=self.can_retry)
             shown = replace(self.request, settings=replace(settings, quiet=not self.shows_report))
             await anyio.to_thread.run_sync(report_end, report, shown, notice)
-        return Run._of_report(report)
+        return report
 
-    def checked(self, run: Run, *, check: bool) -> Run:
-        """`run`, unless the program asked for an error. Raises what the program's rows raised, and BatchFailed."""
+    def ended(self, report: Report, *, check: bool) -> Run:
+        """The run, unless the program asked for an error. Raises what the program's rows raised, and BatchFailed."""
+        run = Run._of_report(report)
+        if report.gone:
+            warn(_gone_in_words(run, report.gone))
         rows = self.request.rows
         if rows is not None and (failure := rows.rows.failure) is not None:
             failure.add_note(f"the rows before that have run; their results are in {run.output}")
@@ -160,6 +166,22 @@ def _rows_of(inputs: Any, values: Mapping[str, Any]) -> IterableInputs | None:
     return IterableInputs(python_rows(inputs))
 
 
+def _refuse_awaiting_elsewhere(job: _Job) -> None:
+    rows = job.request.rows
+    if rows is not None and rows.rows.is_async and sniffio.current_async_library() != "asyncio":
+        raise UsageError(
+            f"{rows.name}: would be awaited in a loop of asyncio's, not in this one; give a generator that is not async"
+        )
+
+
+def _gone_in_words(run: Run, gone: int) -> str:
+    results = "1 result of an earlier call was" if gone == 1 else f"{gone:,} results of earlier calls were"
+    return (
+        f"{nearby(run.output or '')}: {results} removed, since their rows are not among these inputs. The journal has "
+        "them: a call with those rows brings them back. Results of other rows go to an output= of their own"
+    )
+
+
 def _is_in_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -168,16 +190,16 @@ def _is_in_loop() -> bool:
     return True
 
 
-async def _in_this_loop(job: _Job) -> Run:
+async def _in_this_loop(job: _Job) -> Report:
     """Run in a task that is not cancelled, and end it in an orderly way when this one is."""
     interruption, ended = Interruption(), anyio.Event()
-    runs: list[Run] = []
+    reports: list[Report] = []
     errors: list[Exception] = []
 
     async def work() -> None:
         try:
             with interruption.scope:
-                runs.append(await job.run(interruption))
+                reports.append(await job.run(interruption))
         except Exception as failed:
             errors.append(failed)
         finally:
@@ -192,18 +214,18 @@ async def _in_this_loop(job: _Job) -> Run:
             raise  # the group waits for the task, which ends in its own time
     if errors:
         raise errors[0]
-    return runs[0]
+    return reports[0]
 
 
-async def _in_a_thread(job: _Job) -> Run:
+async def _in_a_thread(job: _Job) -> Report:
     """Run in a loop of asyncio's, which the journal needs."""
     thread = BatchThread(job.run)
     try:
-        run = await anyio.to_thread.run_sync(thread.result.result, abandon_on_cancel=True)
+        report = await anyio.to_thread.run_sync(thread.result.result, abandon_on_cancel=True)
     except anyio.get_cancelled_exc_class():
         thread.interrupt(_CANCELLED, at_once=True)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(thread.result.exception)
         raise
-    assert run is not None  # noqa: S101  (only cancelling it ends it without)
-    return run
+    assert report is not None  # noqa: S101  (only cancelling it ends it without)
+    return report

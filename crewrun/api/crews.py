@@ -29,7 +29,7 @@ def definition_of(crew: Any, *, strict: bool, engine: str | None) -> Definition:
     """
     project = find_defaults()
     for warning in project.warnings:
-        _warn(warning)
+        warn(warning)
     if isinstance(crew, str | os.PathLike):
         definition = project.under(load(os.fspath(crew), strict=strict, engine=engine or project.engine))
     else:
@@ -39,7 +39,7 @@ def definition_of(crew: Any, *, strict: bool, engine: str | None) -> Definition:
     if strict and (problems := problems + list(definition.target.missing_tool_keys)):
         raise UsageError("\n".join(problems))
     for problem in dict.fromkeys(problems):
-        _warn(problem)
+        warn(problem)
     return definition
 
 
@@ -81,7 +81,8 @@ def folder_name_of(crew: Any, definition: Definition) -> str:
     return _NO_NAME.sub("-", own or name_of(crew)).strip("-.")[:80] or "crew"
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Warn at the line of the program that is running."""
     frame = inspect.currentframe()
     level = None if frame is None else levels_to_users_frame(frame)
     warnings.warn(message, CrewrunWarning, stacklevel=level or 2)

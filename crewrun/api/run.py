@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 from crewrun.batch.run_results import RunResults, open_results
 from crewrun.batch.summary import Report
-from crewrun.errors import UsageError
+from crewrun.errors import CrewrunError, UsageError, suggest
 from crewrun.inspect.export import Status
+from crewrun.inspect.later_sessions import Mark, change_since, mark_of
 from crewrun.inspect.results_file import find_results_file
-from crewrun.inspect.view import nearby, open_run
+from crewrun.inspect.view import nearby, open_folder, open_run
 from crewrun.notebook.card import Card, Grid
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import line, quoted, short_repr
@@ -25,6 +26,7 @@ from crewrun.wording import duration, money
 # In the folder named after a crew.
 RESULTS_NAME = "results.jsonl"
 _SHOWN_ROWS = 5
+_SHOWN_FAILED_ROWS = 3
 _MOST_CHARS = 60
 
 if TYPE_CHECKING:
@@ -41,17 +43,20 @@ class Run(Displayed):
             latest session; while that is going, what is known so far.
     """
 
-    def __init__(self, output: Path | None, path: Path | None, summary: dict[str, Any]) -> None:
+    def __init__(
+        self, output: Path | None, path: Path | None, summary: dict[str, Any], mark: Mark | None = None
+    ) -> None:
         self.output = output
         self.path = path
         self.summary = summary
+        self._mark = mark
 
     @classmethod
     def open(cls, run: str | os.PathLike[str]) -> "Run":
         """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
         after a crew, or results without a run folder.
 
-        Raises UsageError when there is none, and JournalDamaged.
+        Raises UsageError when there is no such run, and JournalDamaged.
         """
         from crewrun.batch.stored_summary import summary_of, summary_of_results
 
@@ -63,16 +68,24 @@ class Run(Displayed):
                 return cls(file.absolute(), None, summary_of_results(results.records()))
         with open_run(name) as view:
             output = None if view.output is None else view.output.absolute()
-            return cls(output, view.folder.path.absolute(), summary_of(view))
+            mark = None if is_held(view.folder.lock) else mark_of(view)
+            return cls(output, view.folder.path.absolute(), summary_of(view), mark)
 
     @classmethod
     def _of_report(cls, report: Report) -> "Run":
         output = None if report.output is None else Path(report.output).absolute()
-        return cls(output, None if report.folder is None else Path(report.folder).absolute(), report.summary)
+        if report.folder is None:
+            return cls(output, None, report.summary)
+        folder, mark = Path(report.folder).absolute(), None
+        with suppress(CrewrunError), open_folder(RunFolder(folder)) as view:
+            mark = mark_of(view)
+        return cls(output, folder, report.summary, mark)
 
     @property
     def exit_code(self) -> int | None:
-        """The code that the command ends with: 0 if every row succeeded. None while the run is going."""
+        """The code that the command ends with: 0 if every row succeeded. None while the run is going, and when its
+        process died.
+        """
         code: int | None = self.summary["exit_code"]
         return code
 
@@ -95,16 +108,21 @@ class Run(Displayed):
     def rows(self, status: Status | None = None, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
         """The rows that have ended, or only those that ended with `status`, one at a time.
 
-        `ordered` gives them in the order of the input, else as they ended. Raises UsageError when they cannot be read.
+        `ordered` gives them in the order of the input, else as they ended. Raises UsageError when they cannot be read,
+        or when a later run has replaced or removed some of them.
         """
-        with _opened(self._name, status, ordered=ordered) as results:
+        _check_status(status)
+        return self._read(status, ordered=ordered)
+
+    def _read(self, status: Status | None, *, ordered: bool) -> Iterator[dict[str, Any]]:
+        with self._opened(status, ordered=ordered) as results:
             yield from results.records()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.rows()
 
     def __len__(self) -> int:
-        with _opened(self._name) as results:
+        with self._opened() as results:
             return len(results.lines)
 
     def __bool__(self) -> bool:
@@ -116,7 +134,7 @@ class Run(Displayed):
         from crewrun.tables.writing.parquet_writer import arrow_table
 
         columns = Columns()
-        with _opened(self._name, status, columns, ordered=ordered) as results:
+        with self._opened(status, columns, ordered=ordered) as results:
             return arrow_table(columns.all(), (columns.cells(record) for record in results.records()))
 
     def to_pandas(self, status: Status | None = None, *, ordered: bool = False) -> Any:
@@ -131,13 +149,44 @@ class Run(Displayed):
     def _crewrun_card(self) -> Card:
         cost_usd, seconds = self.summary["cost_usd"], self.summary["duration_s"]
         facts = (*self._counts, *([] if cost_usd is None else [money(cost_usd)]), duration(seconds or 0.0))
-        failures = [(group["category"], f"{group['count']:,}", group["example"]["message"]) for group in self._failures]
-        rows = [(row["id"], _text(row["input"]), _text(row["output"])) for row in islice(self.rows("ok"), _SHOWN_ROWS)]
-        grids = [
-            *([Grid(("failed", "rows", "for example"), tuple(failures))] if failures else []),
-            *([Grid(("row", "input", "output"), tuple(rows))] if rows else []),
+        failures = [
+            (group["category"], group["task"] or "", f"{group['count']:,}", group["example"]["message"])
+            for group in self._failures
         ]
-        return Card(f"Run {self._label}", facts, text=self._why, grids=tuple(grids))
+        grids = [Grid(("failed", "task", "rows", "for example"), tuple(failures))] if failures else []
+        text = self._why
+        try:
+            grids += self._row_grids()
+        except CrewrunError as gone:
+            text = "\n".join(filter(None, (text, str(gone))))
+        return Card(f"Run {self._label}", facts, text=text, grids=tuple(grids))
+
+    def _row_grids(self) -> list[Grid]:
+        """The first rows that failed, and the first that succeeded."""
+        failed = [
+            (row["id"], _text(row["input"]), row["error"]["message"])
+            for row in islice(self.rows("failed"), _SHOWN_FAILED_ROWS)
+        ]
+        ok = [(row["id"], _text(row["input"]), _text(row["output"])) for row in islice(self.rows("ok"), _SHOWN_ROWS)]
+        grids = (Grid(("failed row", "input", "error"), tuple(failed)), Grid(("row", "input", "output"), tuple(ok)))
+        return [grid for grid in grids if grid.rows]
+
+    @contextmanager
+    def _opened(
+        self, status: Status | None = None, columns: "Columns | None" = None, *, ordered: bool = False
+    ) -> Iterator[RunResults]:
+        """The results. Raises UsageError when they are not those of this run any more."""
+        _check_status(status)
+        if self._mark is not None and self.path is not None:
+            with open_folder(RunFolder(self.path)) as view:
+                why = change_since(view, self._mark)
+            if why is not None:
+                raise UsageError(
+                    f"{self._label}: does not have this run's results any more: {why}. Run.open() reads what is there; "
+                    "runs whose results are needed side by side have an output= of their own each"
+                )
+        with _opened(self._name, status, columns, ordered=ordered) as results:
+            yield results
 
     @property
     def _label(self) -> str:
@@ -151,7 +200,9 @@ class Run(Displayed):
 
     @property
     def _why(self) -> str:
-        return f"stopped: {self.stopped}" if self.stopped else "going" if self.exit_code is None else ""
+        if self.stopped or self.exit_code is not None:
+            return f"stopped: {self.stopped}" if self.stopped else ""
+        return "going" if self.is_going else "its process died"
 
     @property
     def _failures(self) -> list[dict[str, Any]]:
@@ -163,13 +214,21 @@ class Run(Displayed):
         return str(self.output if self.output is not None and self.path is None else self.path)
 
 
+def _check_status(status: Any) -> None:
+    statuses = get_args(Status)
+    if status is not None and status not in statuses:
+        words = " or ".join(map(repr, statuses))
+        near = suggest(status, statuses) if isinstance(status, str) else ""
+        raise UsageError(f"status={status!r}: rows end {words}{near}; without a status it is all of them")
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else as_json(value).decode()
 
 
 @contextmanager
 def _opened(
-    run: str, status: Literal["ok", "failed"] | None = None, columns: "Columns | None" = None, *, ordered: bool = False
+    run: str, status: Status | None = None, columns: "Columns | None" = None, *, ordered: bool = False
 ) -> Iterator[RunResults]:
     """The results, in sync code: what has to be awaited is awaited in a thread of its own."""
     from anyio.from_thread import start_blocking_portal

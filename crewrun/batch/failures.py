@@ -70,6 +70,7 @@ _SPECIFIC_CAUSES: Mapping[tuple[Category, str | int | None], str] = {
     (Category.TIMEOUT, "TaskTimedOut"): "an agent takes longer than its max_execution_time; raise that",
     (Category.NETWORK, "NotRecorded"): "the journal lacks a call of these rows; run them without --replay",
     (Category.NETWORK, "Unreachable"): "cannot work as it is set up; check base_url, certificate and proxy",
+    (Category.OUTPUT_INVALID, "BadScore"): "the function has to return a number, True or False, or a mapping of them",
     (Category.OUTPUT_INVALID, "EmptyReply"): "only empty replies or reasoning; raise max_tokens, or change the model",
     (Category.SERVER, 200): "the answer is no whole chat completion; check base_url, then run again",
     (Category.SERVER, 503): "the provider was overloaded or down; run these again later",

@@ -33,13 +33,14 @@ class _Column(NamedTuple):
 
 @dataclass(slots=True)
 class FirstRows:
-    """The columns of the first `count` rows, the placeholders that none of them fills in, and the columns that flags
-    name and that none of them has.
+    """The columns of the first `count` rows, the placeholders that none of them fills in, the fields of which `expect:`
+    says something and that none of them has, and such columns that flags name.
     """
 
     count: int = 0
     columns: dict[str, None] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    unexpected: dict[str, str] = field(default_factory=dict)
     unknown: list["_Column"] = field(default_factory=list)
     is_all: bool = True
 
@@ -58,6 +59,9 @@ class FirstRows:
         if self.unknown:
             flag, column, _ = self.unknown[0]
             return f"{flag}: {inputs}: {which} has {column!r}{suggest(column, columns)}; {_in_words(columns)}"
+        if not self.missing and self.unexpected:
+            name, place = next(iter(self.unexpected.items()))
+            return f"{place}: {inputs}: {which} has {name!r}{suggest(name, columns)}; {_in_words(columns)}"
         if not self.missing:
             return None
         named = ", ".join(f"{name!r} (needed by {place})" for name, place in self.missing.items())
@@ -75,7 +79,8 @@ async def read_first_rows(source: Source, target: Target, options: InputOptions)
 
     No more is read than it takes to tell.
     """
-    rows = FirstRows(missing=dict(target.placeholders), unknown=_named_columns(options))
+    row_fields = target.expectations.row_fields
+    rows = FirstRows(missing=dict(target.placeholders), unexpected=row_fields, unknown=_named_columns(options))
     optional = set(target.named_inputs)
     others = {*options.constants, *(name for name, column in options.map.items() if name != column)}
 
@@ -92,8 +97,11 @@ async def read_first_rows(source: Source, target: Target, options: InputOptions)
         rows.unknown = [column for column in rows.unknown if not column.is_in(column.name, columns)]
         for name in [name for name in rows.missing if target.is_filled(name, row.inputs)]:
             del rows.missing[name]
+        for name in row_fields.keys() & row.inputs.keys():
+            del row_fields[name]
         optional.difference_update([name for name in optional if target.is_filled(name, row.inputs)])
-        return not rows.missing and not rows.unknown and (not optional or rows.count >= _ROWS_FOR_WARNINGS)
+        is_complete = not (rows.missing or rows.unexpected or rows.unknown)
+        return is_complete and (not optional or rows.count >= _ROWS_FOR_WARNINGS)
 
     await source.visit(see)
     return rows

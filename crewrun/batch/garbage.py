@@ -43,7 +43,7 @@ _collector = _Collector()
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """In the block, collect garbage seldom, and do not traverse what was there before again and again."""
+    """In the block, collect garbage seldom, and never traverse what was there before."""
     _collector.relax()
     try:
         yield

@@ -65,7 +65,7 @@ class History(Protocol):
         """What all sessions of the run have spent together, None where there is only this one."""
         ...
 
-    async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
+    async def close(self, stopped: str | None, exit_code: int, elsewhere: int = 0, gone: int = 0) -> None:
         """End the session. Raises OutputFailed when its end cannot be recorded."""
         ...
 
@@ -119,5 +119,5 @@ class NoHistory:
         """There is only this session."""
         return None
 
-    async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
+    async def close(self, stopped: str | None, exit_code: int, elsewhere: int = 0, gone: int = 0) -> None:
         """Nothing is open."""

@@ -1,13 +1,17 @@
 """What a batch is asked to do: the command as the user wrote it, and what was loaded for it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from crewrun.batch.inputs import FileInputs, Inputs, IterableInputs
+from crewrun.batch.inputs import FileInputs, Inputs
 from crewrun.batch.settings import BatchSettings
 from crewrun.definitions.definition import Definition
 from crewrun.errors import Category
 from crewrun.runs.manifest import Manifest
 from crewrun.terminal import say_all
+
+if TYPE_CHECKING:
+    from crewrun.batch.program_inputs import IterableInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class BatchRequest:
     definition: Definition
     settings: BatchSettings
     stdout_fd: int
-    rows: IterableInputs | None = None
+    rows: "IterableInputs | None" = None
 
     @property
     def inputs(self) -> Inputs:

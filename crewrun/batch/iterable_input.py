@@ -3,6 +3,7 @@
 An iterator is read once, in a thread of its own, since it may block; so is anything else, except lists.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -52,10 +53,15 @@ def python_rows(rows: Any) -> PythonRows:
         raise UsageError(f"{name}: are the fields of one row; a list of rows is meant: [{{…}}]")
     if isinstance(rows, str | bytes | bytearray):
         raise UsageError(f"{name}: are no rows, but a text; give a list of dicts, or the path of a file")
+    if library in ("pandas", "polars") and kind.__name__ == "Series":
+        raise UsageError(f"{name}: is one column; give a DataFrame, as series.to_frame() makes one")
     if library == "pandas" and hasattr(rows, "iloc"):
+        _check_columns(list(rows.columns), name)
         return PythonRows(name, lambda: _pandas_rows(rows), len(rows))
     if library == "polars":
         return PythonRows(name, lambda: _polars_rows(rows), None if hasattr(rows, "collect") else len(rows))
+    if library == "pyarrow" and hasattr(rows, "schema"):
+        _check_columns(rows.schema.names, name)
     if library == "pyarrow" and hasattr(rows, "to_batches"):
         return PythonRows(name, lambda: _arrow_rows(rows.to_batches()), getattr(rows, "num_rows", None))
     if library == "pyarrow" and hasattr(rows, "read_next_batch"):
@@ -64,9 +70,29 @@ def python_rows(rows: Any) -> PythonRows:
         return PythonRows(name, lambda: aiter(rows), is_once=True, is_async=True)
     if not isinstance(rows, Iterable) and not hasattr(rows, "__getitem__"):
         raise UsageError(f"{name}: cannot be iterated over; give a list of dicts, or the path of a file")
-    count = len(rows) if hasattr(rows, "__len__") else None
     is_once = isinstance(rows, Iterator)
-    return PythonRows(name, lambda: iter(rows), count, is_once, may_block=not isinstance(rows, list | tuple))
+    return PythonRows(name, lambda: iter(rows), _count(rows), is_once, may_block=not isinstance(rows, list | tuple))
+
+
+def _count(rows: Any) -> int | None:
+    """How many rows there are, None for those of a stream, some of which have a `__len__` that raises."""
+    try:
+        return len(rows)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _check_columns(columns: Sequence[Any], name: str) -> None:
+    """Raise UsageError unless each column has a name of its own."""
+    if any(isinstance(column, tuple) for column in columns):
+        raise UsageError(
+            f"{name}: its columns have a MultiIndex, and fields have one name each: "
+            'frame.columns = [".".join(map(str, names)) for names in frame.columns]'
+        )
+    names = [str(column) for column in columns]
+    twins = [column for column, count in Counter(names).items() if count > 1]
+    if twins:
+        raise UsageError(f"{name}: has {names.count(twins[0])} columns of the name {twins[0]!r}; rename them")
 
 
 def _pandas_rows(frame: Any) -> Iterator[dict[Any, Any]]:
@@ -223,6 +249,8 @@ class IterableInput:
                 return Record(self._line, content, None, _size_bytes(content))
             except NotJson as wrong:
                 problem = str(wrong)
+            except Exception as failed:  # of a class or a value of the program's: the rows after it can be read
+                problem = f"cannot be read: {type(failed).__name__}: {failed}"
         return Record(self._line, f"row:{self._line}".encode(), problem, _FIELD_BYTES)
 
     def _lost(self, failed: Exception) -> Record:

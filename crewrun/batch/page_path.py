@@ -1,4 +1,4 @@
-"""Where the page of a report may be written, and where it is written if nobody says."""
+"""Where the page of a report may be written, and where it is written by default."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ _SUFFIX = ".html"
 
 
 def default_path(run: str, view: View | None) -> str:
-    """The page beside the results, named like them: `x.results.html`. In the working directory, named like the run
-    folder, for a run whose results went to a stream.
+    """The page in the folder of the results, named like them: `x.results.html`. For a run whose results went to a
+    stream, in the working directory, named like the run folder.
     """
     results = run if view is None else view.output
     if results is None and view is not None:

@@ -26,7 +26,8 @@ class RunResults:
     """Results that are open for reading.
 
     Attributes:
-        name: what messages call them: the results file, or the run folder where they went to a stream.
+        name: what messages call them: the user's file, also if it is a table, or the run folder where they went to a
+            stream.
         lines: the result lines, the latest of each row, without those that are incomplete or not the journal's.
         view: the run, None for a results file without a run folder.
         is_going: whether a process is working on the run, so that these are the results so far.
@@ -120,7 +121,7 @@ async def _of_run(view: View, path: Path, written: Written, *, ordered: bool) ->
     faults += [f"missing in {path}: {_count(written.missing)}"] if written.missing else []
     notes = [f"{'; '.join(faults)}; to restore them: {view.command}"] if faults else []
     order = str(gone) if ordered and gone else None
-    return RunResults(str(path), written.lines, view, is_going, written.missing, notes, order)
+    return RunResults(str(view.output or path), written.lines, view, is_going, written.missing, notes, order)
 
 
 def _count(results: int) -> str:
@@ -161,7 +162,7 @@ async def _restored(view: View, spool: Spool, file: BinaryIO, *, needs_inputs: b
         file.flush()  # single lines are read past its buffer
     except OSError as full:
         raise _spool_failed(full) from full
-    name = str(view.results or view.folder.path)
+    name = str(view.output or view.folder.path)
     return RunResults(name, spool.lines, view, is_held(view.folder.lock), notes=notes)
 
 

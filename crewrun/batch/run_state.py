@@ -38,7 +38,7 @@ async def closed_on_failure(state: RunState | None) -> AsyncIterator[None]:
             if isinstance(failed, CrewrunError):
                 why, code = str(failed), failed.exit_code
             with anyio.CancelScope(shield=True), suppress(OutputFailed):
-                await state.close(why, code, 0)
+                await state.close(why, code)
         raise
 
 

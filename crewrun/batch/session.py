@@ -89,7 +89,7 @@ class Session:
         if self._table is not None:
             reason, error = await self._write_output(partial(self._write_table, self._table, signals), reason, error)
         code = _exit_code(self._progress, reason, error)
-        totals, error = await self._close_state(reason, code, error)
+        totals, error = await self._close_state(reason, code, error, gone)
         if isinstance(error, JournalDamaged):
             raise with_cost(error, self._results) from error
         return self._report(reason, code, error, totals, gone)
@@ -337,7 +337,7 @@ class Session:
         )
 
     async def _close_state(
-        self, reason: StopReason | None, code: int, error: Failure | None
+        self, reason: StopReason | None, code: int, error: Failure | None, gone: int
     ) -> tuple[dict[str, Any] | None, Failure | None]:
         """Close the run's state. Returns what all its sessions have spent, and the failure, if any."""
         totals = None
@@ -348,7 +348,7 @@ class Session:
             error = failed
         why = str(error) if error else reason.why if reason else None
         try:
-            await self._history.close(why, error.exit_code if error else code, self._progress.elsewhere)
+            await self._history.close(why, error.exit_code if error else code, self._progress.elsewhere, gone)
         except (OutputFailed, JournalDamaged) as failed:
             error = error or failed
         return totals, error

@@ -7,41 +7,17 @@ older versions, the summary has what the journal says.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crewrun.batch.summary import SCHEMA
-from crewrun.inspect.status import Status, read_status
 from crewrun.inspect.view import View
 from crewrun.runs.folder import RunFolder
 from crewrun.unfinished import replacement
 
+if TYPE_CHECKING:
+    from crewrun.inspect.status import Status
 
-def store_summary(folder: RunFolder, summary: Mapping[str, Any]) -> None:
-    """Write the file, all or nothing; a disk that is full loses only this."""
-    with suppress(OSError), replacement(folder.summary) as part:
-        part.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-        part.replace(folder.summary)
-
-
-def summary_of(view: View) -> dict[str, Any]:
-    """The summary of the run's latest session; while that is going, what is known so far."""
-    status = read_status(view)
-    if status.state in ("finished", "stopped"):
-        with suppress(OSError, ValueError):
-            summary = json.loads(view.folder.summary.read_bytes())
-            if isinstance(summary, dict) and summary.get("schema") == SCHEMA:
-                return summary
-    return _from_journal(status)
-
-
-def summary_of_results(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What results without a run folder say of how they came about."""
-    ended = {"ok": 0, "failed": 0}
-    for record in records:
-        ended[record["status"]] += 1
-    return _summary(rows={**ended, **_NO_OTHERS}, exit_code=3 if ended["failed"] else 0)
-
-
+# Those of a summary, as `batch.summary.summarise` has them.
 _KEYS = (
     *("schema", "exit_code", "stopped", "rows", "unread", "shard", "failures", "tool_failures", "expectations"),
     *(
@@ -59,7 +35,35 @@ _KEYS = (
 _NO_OTHERS = {"abandoned": 0, "unwritten": 0, "kept": 0, "kept_failed": 0, "pending": 0}
 
 
-def _from_journal(status: Status) -> dict[str, Any]:
+def store_summary(folder: RunFolder, summary: Mapping[str, Any]) -> None:
+    """Write the file, all or nothing; a disk that is full loses only this."""
+    with suppress(OSError), replacement(folder.summary) as part:
+        part.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        part.replace(folder.summary)
+
+
+def summary_of(view: View) -> dict[str, Any]:
+    """The summary of the run's latest session; while that is going, what is known so far."""
+    from crewrun.inspect.status import read_status
+
+    status = read_status(view)
+    if status.state in ("finished", "stopped"):
+        with suppress(OSError, ValueError):
+            summary = json.loads(view.folder.summary.read_bytes())
+            if isinstance(summary, dict) and summary.get("schema") == SCHEMA:
+                return summary
+    return _from_journal(status)
+
+
+def summary_of_results(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What results without a run folder say of how they came about."""
+    ended = {"ok": 0, "failed": 0}
+    for record in records:
+        ended[record["status"]] += 1
+    return _summary(rows={**ended, **_NO_OTHERS}, exit_code=3 if ended["failed"] else 0)
+
+
+def _from_journal(status: "Status") -> dict[str, Any]:
     session, spent = status.session, status.spent or {}
     ok, failed = (session.ok, session.failed) if session else (0, 0)
     before = {"kept": max(0, status.ok - ok), "kept_failed": max(0, status.failed - failed)}

@@ -9,8 +9,9 @@ import typer
 if TYPE_CHECKING:
     from crewrun.batch.sink import StreamSink
     from crewrun.compare.comparison import Sampling
-    from crewrun.compare.conditions import Check, Condition
+    from crewrun.compare.conditions import Condition
     from crewrun.compare.runs import ComparedRuns
+    from crewrun.score.inequality import Check
 
 
 def compare(
@@ -35,8 +36,9 @@ def compare(
     are ok in B, broken ones the other way round; changed rows are ok in both and have another output, as JSON values.
     Shares are of the rows that are in both. Cost, tokens and time have 90 % intervals. --fail-if compares a number or
     share of rows (fixed, broken, changed, same, only_a, only_b), the change of cost, tokens or time (10%: by a tenth;
-    cost.low: the lower end of its interval), or the equal share of a field. Exit codes: 0 they were compared; 2 a
-    condition or a run cannot be read, or no row is in both; 3 a condition holds; 141 stdout was closed.
+    cost.low: the lower end of its interval) or of the rows that met an expectation (expect.NAME), or the equal share of
+    a field. Exit codes: 0 they were compared; 2 a condition or a run cannot be read, or no row is in both; 3 a
+    condition holds; 141 stdout was closed.
     """
     from crewrun.cli.setup import open_stdout, run_loop
     from crewrun.compare.comparison import Sampling
@@ -72,11 +74,12 @@ async def _compare(
 
 async def _print_json(stdout: "StreamSink", runs: "ComparedRuns", checks: "Sequence[Check]") -> None:
     """Print the comparison for programs, and for people which conditions hold."""
-    from crewrun.cli.compare_report import value_in_words
+    from crewrun.row import as_json
     from crewrun.terminal import say
 
-    text = json.dumps(runs.to_json() | {"conditions": [check.to_json() for check in checks]}, indent=2)
+    record = runs.to_json() | {"conditions": [check.to_json() for check in checks]}
+    text = json.dumps(json.loads(as_json(record)), indent=2)  # without what is no JSON: 1e400 is null
     await stdout.write([f"{text}\n".encode()])
     for check in checks:
         if check.holds:
-            say(f"crewrun: --fail-if {check.condition.text!r} holds: it is {value_in_words(check)}")
+            say(f"crewrun: --fail-if {check.condition.text!r} holds: it is {check.value_in_words}")

@@ -8,10 +8,10 @@ from crewrun.cli.compare_tables import field_lines, metric_lines
 from crewrun.cli.spans import ADDED, REMOVED, Span, SpanLine, line
 from crewrun.cli.wording import count, shortened
 from crewrun.compare.comparison import Comparison
-from crewrun.compare.conditions import Check
 from crewrun.compare.examples import Difference, Example
 from crewrun.compare.row_changes import JOINED, RowChange
 from crewrun.compare.runs import ComparedRuns, Side
+from crewrun.score.inequality import Check
 
 _STYLES: Final[dict[RowChange, str]] = {"fixed": "green", "broken": "bold red", "changed": "yellow"}
 _SIGN_STYLES: Final = {"-": REMOVED, "+": ADDED, "=": ""}
@@ -88,7 +88,7 @@ def _ending_lines(example: Example) -> Iterator[SpanLine]:
 def _difference_lines(example: Example) -> Iterator[SpanLine]:
     for difference in example.differences:
         name = [Span(f"{difference.field}: ", "cyan")] if difference.field != "output" else []
-        first, *others = _broken(_spans(difference))
+        first, *others = _in_lines(_spans(difference))
         yield SpanLine([*name, *first], 4)
         yield from (SpanLine(spans, 4) for spans in others)
     if example.more:
@@ -120,7 +120,7 @@ def _words(difference: Difference) -> list[Span]:
     return spans
 
 
-def _broken(spans: Sequence[Span]) -> list[list[Span]]:
+def _in_lines(spans: Sequence[Span]) -> list[list[Span]]:
     """The spans in lines, where their texts have line breaks."""
     lines: list[list[Span]] = [[]]
     for span in spans:
@@ -132,16 +132,10 @@ def _broken(spans: Sequence[Span]) -> list[list[Span]]:
     return lines
 
 
-def value_in_words(check: Check) -> str:
-    """The value of a condition: `7.25%`, `12`."""
-    number = f"{check.value:.4g}"
-    return f"{number}%" if check.condition.is_percent else number
-
-
 def _check_line(check: Check) -> SpanLine:
     words, style = ("holds", "bold red") if check.holds else ("does not hold", "green")
-    condition = check.condition
-    return SpanLine([Span(f"--fail-if '{condition.text}' "), Span(words, style), Span(f": {value_in_words(check)}")])
+    text = check.condition.text
+    return SpanLine([Span(f"--fail-if '{text}' "), Span(words, style), Span(f": {check.value_in_words}")])
 
 
 def _in_words(value: Any) -> str:

@@ -50,8 +50,12 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "score": (
         Example("What a function of yours says of each output", "crewrun score topics.results.jsonl --by checks:short"),
         Example(
-            "What a model says",
-            'crewrun score topics.results.jsonl --by "The answer is one sentence." --name brevity -m offline',
+            "What a model says, in a file of its own",
+            'crewrun score topics.results.jsonl --by "It is short." --name brief -m offline',
+        ),
+        Example(
+            "Fail in CI if its mean is too low",
+            "crewrun score topics.results.jsonl --by checks:short --fail-if 'short<95%'",
         ),
     ),
     "compare": (

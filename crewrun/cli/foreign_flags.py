@@ -120,7 +120,7 @@ _FLAGS = (
         "`crewrun completion bash|zsh|fish` prints the script",
     ),
     (
-        "joblog report stats",
+        "joblog stats",
         "--summary FILE is the run's summary as JSON",
     ),
     (

@@ -105,10 +105,12 @@ def _split(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _panels(flags: Sequence[Any]) -> dict[str, list[Any]]:
-    """The flags by panel, in the order of `Panel`. Few flags are one panel."""
+    """The flags by panel: those of the command alone, then in the order of `Panel`. Few flags are one panel."""
     if len(flags) < _MANY_FLAGS:
         return {_OTHER: list(flags)}
-    panels: dict[str, list[Any]] = {panel.value: [] for panel in Panel}
+    shared = [panel.value for panel in Panel]
+    own = [flag.rich_help_panel for flag in flags if flag.rich_help_panel not in (None, *shared)]
+    panels: dict[str, list[Any]] = {title: [] for title in (*own, *shared)}
     for flag in flags:
         panels.setdefault(flag.rich_help_panel or _OTHER, []).append(flag)
     return {title: panel for title, panel in panels.items() if panel}

@@ -25,7 +25,7 @@ def report(
         None, "--with", metavar="OTHER", help="The run before: show what changed since then, as `compare OTHER RUN`."
     ),
 ) -> None:
-    """Write what a run did as an HTML page: figures, time line, failures, and all rows with their calls and prompts.
+    """Write what a run did as an HTML page: figures, timeline, failures, and all rows with their calls and prompts.
 
     The page is one file that loads nothing, for any browser; a page that is there is written over, and nothing else. Of
     a run that is still going it is a snapshot. Large runs have the full texts of failed, slow and expensive rows and of
@@ -82,7 +82,7 @@ class _Page(NamedTuple):
 
     @classmethod
     def at(cls, output: str | None, run: str, view: "View | None", stdout_fd: int) -> "_Page":
-        """Where -o says, by default beside the results. Raises UsageError."""
+        """Where -o says, by default in the folder of the results. Raises UsageError."""
         from crewrun.batch.descriptors import copy_of
         from crewrun.batch.page_path import check_page_path, default_path
 

@@ -62,14 +62,29 @@ def _remark(counts: _Counts, selection: "Selection", *, as_json: bool) -> str | 
     from crewrun.cli.wording import count
 
     if not counts.shown:
-        is_selected = selection.status or selection.category or selection.pattern or selection.missed
-        return "no such rows" if is_selected else "no rows"
+        return _remark_on_none(selection)
     if selection.sample is not None:
         return f"{count(counts.shown, 'row')} drawn of {counts.matching:,}; --seed {selection.seed} draws them again"
     if selection.limit is None or counts.shown < selection.limit or counts.matching == counts.shown:
         return None
     total = "" if counts.matching is None else f" of {counts.matching:,}"
     return f"the first {counts.shown:,}{total} rows; --limit 0 lists all"
+
+
+def _remark_on_none(selection: "Selection") -> str:
+    """Why a list is empty: in the words of the only filter, where there is one."""
+    filters = [selection.status, selection.category, selection.pattern, selection.missed]
+    if not any(filters):
+        return "no rows"
+    if filters.count(None) < len(filters) - 1:
+        return "no such rows"
+    if selection.missed:
+        return f"no row missed the expectation {selection.missed!r}"
+    if selection.category:
+        return f"no row failed with the category {selection.category}"
+    if selection.pattern:
+        return "no row matches the pattern"
+    return {"failed": "no row failed", "ok": "no row is ok"}.get(str(selection.status), f"no row is {selection.status}")
 
 
 async def _list_rows(view: "View", selection: "Selection", spool: IO[bytes]) -> tuple[_Counts, str | None]:

@@ -15,7 +15,7 @@ from crewrun.compare.equality import is_same
 from crewrun.compare.examples import Example, example_of
 from crewrun.compare.fields import FieldComparisons
 from crewrun.compare.join import RowJoin
-from crewrun.compare.metrics import Metric, RowMetrics
+from crewrun.compare.metrics import ExpectationMetrics, Metric, RowMetrics
 from crewrun.compare.row_changes import JOINED, RowChange, RowCounts
 from crewrun.inspect.export import Lines
 from crewrun.tables.writing.column_names import Record
@@ -73,10 +73,11 @@ def compare(a: Lines, b: Lines, sampling: Sampling) -> Comparison:
     rows = _Rows(b, sampling)
     for number, line in enumerate(a):
         rows.take(number, decoded(line))
+    bootstrap = Bootstrap(sampling.seed)
     return Comparison(
         rows.join,
         rows.row_counts(),
-        rows.metrics.metrics(Bootstrap(sampling.seed)),
+        [*rows.metrics.metrics(bootstrap), *rows.expectations.metrics(bootstrap)],
         rows.fields,
         rows.examples(a),
         sampling,
@@ -89,7 +90,8 @@ class _Rows:
 
     def __init__(self, b: Lines, sampling: Sampling) -> None:
         self.join = RowJoin(b)
-        self.metrics, self.fields = RowMetrics(), FieldComparisons(sampling.seed)
+        self.metrics, self.expectations = RowMetrics(), ExpectationMetrics()
+        self.fields = FieldComparisons(sampling.seed)
         self.models: tuple[set[str], set[str]] = (set(), set())
         self._counts: Counter[RowChange] = Counter()
         self._failed_in_both = self._other_input = 0
@@ -109,6 +111,7 @@ class _Rows:
         self._other_input += not is_same(old.get("input"), new.get("input"))
         self.join.note(position, change)
         self.metrics.take(old, new)
+        self.expectations.take(old, new)
         for models, record in zip(self.models, (old, new), strict=True):
             if isinstance(names := record.get("models"), list):  # lines without a run folder may have anything
                 models.update(name for name in names if isinstance(name, str))

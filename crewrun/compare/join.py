@@ -19,7 +19,7 @@ _CODE_OF: Final = {change: code for code, change in enumerate(_CODES)}
 
 
 class RowJoin:
-    """The lines of B by the ids of their rows: 17 to 25 bytes per row, besides those of `lines`."""
+    """The lines of B by the ids of their rows: 17 to 25 bytes per row, and those of `lines`."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

@@ -1,4 +1,6 @@
-"""What rows took in two runs: cost, tokens and time, and scores, each with the interval of its change."""
+"""What rows took in two runs, cost, tokens and time, what they met of expectations, and scores. Each has the interval
+of its change.
+"""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -39,6 +41,8 @@ _OF_ROWS: Final[Sequence[tuple[str, Unit, Callable[[Record], Any]]]] = (
     ("time", "s", _time),
 )
 SCORE: Final = "score."  # what the names of scores begin with
+EXPECT: Final = "expect."  # and those of expectations
+OF_JUDGED: Final = (SCORE, EXPECT)
 NAMES: Final = tuple(name for name, _, _ in _OF_ROWS)
 
 
@@ -101,6 +105,27 @@ class RowMetrics:
     def metrics(self, bootstrap: Bootstrap) -> list[Metric]:
         """All of them."""
         return [pairs.metric(bootstrap) for _, pairs in self._pairs]
+
+
+class ExpectationMetrics:
+    """How many of the rows that are in both runs met each expectation, as their results say."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, Pairs] = {}
+
+    def take(self, a: Record, b: Record) -> None:
+        """Take the results of a row."""
+        old, new = a.get("expectations"), b.get("expectations")
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            return
+        for name in old:
+            if name in new:
+                pairs = self._pairs.setdefault(name, Pairs(f"{EXPECT}{name}", ""))
+                pairs.take(float(old[name] is True), float(new[name] is True))
+
+    def metrics(self, bootstrap: Bootstrap) -> list[Metric]:
+        """The share of each, in the order of the crew file."""
+        return [pairs.metric(bootstrap) for pairs in self._pairs.values()]
 
 
 def _interval_json(interval: Interval | None) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""Scores that both runs have beside their results, as metrics: `score.NAME`."""
+"""Scores that both runs have, as metrics: `score.NAME`."""
 
 from array import array
 from collections.abc import Iterator, Sequence

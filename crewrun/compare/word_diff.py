@@ -119,7 +119,7 @@ def _joined(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _shortened(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """The segments with … in long ones: of what both have, the words beside a change are shown."""
+    """The segments with … in long ones: of what both have, the words next to a change are shown."""
     for number, (sign, text) in enumerate(segments):
         if sign != "=":
             yield Segment(sign, _cut(text, text[: _LONGEST // 2], text[-_LONGEST // 2 :]))

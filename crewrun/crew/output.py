@@ -118,7 +118,7 @@ class _Answer(Displayed, BaseModel):
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        """What is shown besides the answer."""
+        """What is shown apart from the answer."""
         return ()
 
     def _crewrun_card(self) -> Card:

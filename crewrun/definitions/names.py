@@ -6,7 +6,7 @@ A name that leads nowhere raises DefinitionError without a place in the file; th
 import os
 from collections.abc import Callable, Mapping, Sequence
 from inspect import isclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,13 +18,14 @@ from crewrun.definitions import jsonc_source, local_tools, yaml_source
 from crewrun.definitions.problems import KeyPath, Problem, Value, listed
 from crewrun.definitions.source import DefinitionSource, Expected
 from crewrun.errors import CrewrunError, DefinitionError, suggest
-from crewrun.expect.comparison import compiled, parse
-from crewrun.expect.expectation import Called, Compared, Expectation, called_of, expectation_of
 from crewrun.knowledge.knowledge import Knowledge
 from crewrun.llm.schema import OutputSchema
 from crewrun.references import broken, is_reference, resolve
 from crewrun.tools.base import BaseTool
 from crewrun.tools.foreign import as_tool
+
+if TYPE_CHECKING:
+    from crewrun.expect.expectation import Called, Expectation
 
 T = TypeVar("T")
 
@@ -74,8 +75,11 @@ class NameResolver:
         """The function if `text` is a reference to one, else `text` itself: a rule for a model to judge."""
         return self.function(text) if is_reference(text) else text
 
-    def expectation(self, entry: Any) -> Expectation:
+    def expectation(self, entry: Any) -> "Expectation":
         """The expectation of an entry of `expect`: a comparison, a reference to a function, or a mapping of checks."""
+        from crewrun.expect.comparison import parse
+        from crewrun.expect.expectation import Compared, Expectation, expectation_of
+
         if not isinstance(entry, str):
             fields = entry.explicit()
             return expectation_of({**fields, "python": self.called(fields["python"])} if "python" in fields else fields)
@@ -83,12 +87,16 @@ class NameResolver:
             return Expectation((self.called(entry),))
         return Expectation((Compared(parse(entry)),))
 
-    def called(self, reference: str) -> Called:
+    def called(self, reference: str) -> "Called":
         """The function of an expectation. Raises DefinitionError for parameters that nothing fills."""
+        from crewrun.expect.expectation import called_of
+
         return called_of(self.function(reference), reference)
 
     def pattern(self, text: str) -> Any:
         """A regular expression."""
+        from crewrun.expect.comparison import compiled
+
         return compiled(text)
 
     def model_class(self, reference: str) -> type[BaseModel]:

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from crewrun.crew.crew import Crew
 from crewrun.definitions.build import build
 from crewrun.definitions.checks import check
 from crewrun.definitions.definition import Definition
@@ -48,6 +49,23 @@ def assemble(source: DefinitionSource, names: NameResolver, rules: Rules, kind: 
     crew = build(spec, source, folder, objects)
     if not rules.crewai:
         crew.set_crew_yaml()
-    expectations: dict[str, Any] = dict(spec.expect or {})
-    target = CrewTarget(crew, expectations=Expectations(expectations))
+    expectations = Expectations(dict[str, Any](spec.expect or {}))
+    _check_expectations(expectations, crew, source)
+    target = CrewTarget(crew, expectations=expectations)
     return Definition(target, batch=batch, path=Path(path), kind=kind)
+
+
+def _check_expectations(expectations: Expectations, crew: Crew, source: DefinitionSource) -> None:
+    """Refuse those on fields that no output can have, which all rows would miss, and warn of fields that the schema of
+    the output does not name. Callbacks and guardrails may make another output, and a class may add fields to its own,
+    so nothing is said then.
+    """
+    last = crew.tasks[-1]
+    if not isinstance(last.output_schema, dict) or crew.after_kickoff_callbacks or last.guardrail or last.guardrails:
+        return
+    faults = expectations.faults(last.output_schema)
+    problems = [source.at_value(("expect", name), why) for name, why, is_certain in faults if is_certain]
+    if problems:
+        raise failure(source.file, problems)
+    for name, why, _ in faults:
+        warnings.warn(str(source.at_value(("expect", name), why)), CrewrunWarning, stacklevel=4)

@@ -7,7 +7,7 @@ file. `spec` says which key has which type.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import check_output_file
@@ -48,6 +48,13 @@ def _no_human_input(wanted: bool) -> bool:
     if wanted:
         raise PydanticCustomError("human_input", "human_input")
     return wanted
+
+
+def _no_schema(value: Any) -> Any:
+    if isinstance(value, dict):
+        why = "needs a pydantic class, module:attr, and this is a mapping; a JSON Schema goes into output_schema"
+        raise PydanticCustomError("name", "{why}", {"why": why})
+    return value
 
 
 def _file(template: str) -> str:
@@ -141,7 +148,7 @@ Guardrail = Annotated[Text, looked_up("guardrail"), _WORDS]
 Guardrails = Annotated[
     Annotated[Guardrail, TEXT] | Annotated[list[Guardrail], LIST], one_of("a guardrail, or a list of them")
 ]
-ModelClass = Annotated[Name, looked_up("model_class"), _REFERENCE]
+ModelClass = Annotated[Name, BeforeValidator(_no_schema), looked_up("model_class"), _REFERENCE]
 Pattern = Annotated[Text, looked_up("pattern"), _WORDS]
 InputFile = Annotated[
     Annotated[Text, TEXT] | Annotated[dict[str, Text], MAPPING],

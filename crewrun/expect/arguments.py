@@ -26,6 +26,8 @@ def wanted(function: Callable[..., Any], name: str, names: Sequence[str]) -> tup
         one for one in parameters if _is_needed(one) and (one.name not in names or one.kind is one.POSITIONAL_ONLY)
     ]
     if wrong:
+        if wrong[0].kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise DefinitionError(f"{name}: its parameters are filled by their names; remove the / behind them")
         near = suggest(wrong[0].name, names)
         advice = near or f"; it may have {', '.join(names[:-1])} and {names[-1]}"
         raise DefinitionError(f"{name}: nothing fills its parameter {wrong[0].name!r}{advice}")

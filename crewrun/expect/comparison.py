@@ -14,15 +14,22 @@ from typing import Any
 
 from crewrun.errors import DefinitionError, suggest
 from crewrun.expect.field_path import FieldPath, NoValue, kind_of, steps_of
+from crewrun.patterns import Pattern
 
 ROOTS = ("output", "row", "input")
 OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "not in", "in", "not contains", "contains", "not matches", "matches")
-FORM = "a comparison such as output.total == row.total"
 
 _PATH = re.compile(r"""(?P<root>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d][\w-]*|\[-?\d+\]|\[(?:'[^']*'|"[^"]*")\])*)""")
 _TEXT = re.compile(r"'(?P<single>[^']*)'|\"(?:[^\"\\]|\\.)*\"")
 _OPERATOR = re.compile(r"\s*(==|!=|<=|>=|<|>|(?:not\s+)?(?:in|contains|matches)\b)\s*")
 _LONGEST_CHARS = 80  # of a value in a message
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)  # NaN equals nothing, so that no output could pass
 
 Side = FieldPath | Any
 
@@ -34,7 +41,7 @@ class Comparison:
     left: Side
     operator: str
     right: Side
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
 
     @property
     def inputs(self) -> frozenset[str] | None:
@@ -63,7 +70,7 @@ class Comparison:
 
     def _matches(self, left: Any, right: Any) -> bool:
         pattern = self.pattern or _compiled(_text(right, "the right side of matches"))
-        return pattern.search(_text(left, "the left side of matches")) is not None
+        return pattern.occurs_in(_text(left, "the left side of matches"))
 
 
 def parse(text: str) -> Comparison:
@@ -88,13 +95,13 @@ def parse(text: str) -> Comparison:
     return Comparison(left, operator, right, pattern)
 
 
-def compiled(pattern: Any) -> re.Pattern[str]:
+def compiled(pattern: Any) -> Pattern:
     """A regular expression. Raises DefinitionError."""
     if not isinstance(pattern, str):
         raise DefinitionError(f"matches needs a regular expression, not {kind_of(pattern)}")
     try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as wrong:
+        return Pattern(pattern)
+    except ValueError as wrong:
         raise DefinitionError(f"{pattern!r} is not a regular expression: {wrong}") from None
 
 
@@ -170,7 +177,7 @@ def _side(source: str, start: int) -> tuple[Side, int]:
     if text is not None and text["single"] is not None:
         return text["single"], text.end()
     try:
-        value, end = json.JSONDecoder().raw_decode(source if text is not None else _as_json(source), start)
+        value, end = _DECODER.raw_decode(source if text is not None else _as_json(source), start)
     except (ValueError, RecursionError):
         raise DefinitionError(_no_side(source, start, path)) from None
     return value, end
@@ -235,7 +242,7 @@ def _text(value: Any, what: str) -> str:
     raise NoValue(f"{what} is {kind_of(value)}, not a text")
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> Pattern:
     try:
         return compiled(pattern)
     except DefinitionError as wrong:

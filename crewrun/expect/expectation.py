@@ -1,9 +1,10 @@
 """`Expectation`: one entry of `expect:`. A `Check` is one thing that it asks of an output."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import anyio
 
 from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
@@ -12,8 +13,9 @@ from crewrun.expect.comparison import Comparison, contains, is_equal, shown
 from crewrun.expect.field_path import FieldPath, NoValue, field_of_output, kind_of
 from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.loading.user_code import place_of
+from crewrun.patterns import Pattern, PatternTooSlow
 
-# A function of an expectation that takes longer counts as missed: it must not hold a row up for ever.
+# A function of an expectation that takes longer counts as missed, so that it cannot block its row.
 _LONGEST_S = 60.0
 _WHOLE = FieldPath("output", "output", ())
 
@@ -24,6 +26,11 @@ class Check(Protocol):
     @property
     def inputs(self) -> frozenset[str] | None:
         """The fields of the row that it reads; None if it may read any."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """The paths of the output and of the row that it names."""
         ...
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
@@ -42,7 +49,7 @@ class Expectation:
         for check in self.checks:
             try:
                 fault = await check.fault(roots)
-            except NoValue as missing:
+            except (NoValue, PatternTooSlow) as missing:
                 fault = str(missing)
             except Exception as failed:
                 place = place_of(failed)
@@ -63,6 +70,11 @@ class Compared:
         """See `Check`."""
         return self.comparison.inputs
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return [side for side in (self.comparison.left, self.comparison.right) if isinstance(side, FieldPath)]
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
         return self.comparison.fault(roots)
@@ -81,12 +93,18 @@ class Called:
         """See `Check`."""
         return frozenset() if self.parameters == ("output",) else None
 
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return ()
+
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`. Raises what the function raises."""
         arguments = arguments_of(self.parameters, roots)
-        try:
-            answer = await call(self.function, timeout_s=_LONGEST_S, **arguments)
-        except TimeoutError:
+        answer = None
+        with anyio.move_on_after(_LONGEST_S) as limit:  # and no TimeoutError, which the function may raise itself
+            answer = await call(self.function, **arguments)
+        if limit.cancelled_caught:
             return f"{self.name} took longer than {_LONGEST_S:g} s"
         if not isinstance(answer, bool):
             return f"{self.name} returned {shown(answer)}, and an expectation returns True or False"
@@ -100,6 +118,11 @@ class Validated:
     path: FieldPath
     schema: OutputSchema
     inputs: frozenset[str] | None = frozenset()
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
@@ -118,6 +141,11 @@ class Tested:
     test: Callable[[Any], bool]
     words: str
     inputs: frozenset[str] | None = frozenset()
+
+    @property
+    def paths(self) -> Sequence[FieldPath]:
+        """See `Check`."""
+        return (self.path,)
 
     async def fault(self, roots: Mapping[str, Any]) -> str | None:
         """See `Check`."""
@@ -164,12 +192,12 @@ def called_of(function: Callable[..., Any], name: str) -> Called:
     return Called(function, name, wanted(function, name, OF_EXPECTATIONS))
 
 
-def _matching(path: FieldPath, pattern: re.Pattern[str]) -> Tested:
+def _matching(path: FieldPath, pattern: Pattern) -> Tested:
     def test(value: Any) -> bool:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             raise NoValue(f"{path.text} is {kind_of(value)}, not a text")
-        return pattern.search(value) is not None
+        return pattern.occurs_in(value)
 
-    return Tested(path, test, f"matches {pattern.pattern}")
+    return Tested(path, test, f"matches {pattern.source}")

@@ -17,6 +17,7 @@ from crewrun.library_warnings import tolerant
 from crewrun.llm.replies.json_values import Values, decode, find_values
 from crewrun.llm.strict_schema import strict_form
 from crewrun.messages import ReplySchema
+from crewrun.patterns import Pattern, PatternTooSlow
 
 Format = Literal["pydantic", "json"]
 
@@ -198,13 +199,14 @@ class _BadReference(Exception):
 @tolerant
 def _validator_of(schema: dict[str, Any]) -> Any:
     """A validator that fetches nothing. Raises SchemaError, or _BadReference for a $ref without a target."""
-    from jsonschema.validators import Draft202012Validator, validator_for
+    from jsonschema.validators import Draft202012Validator, extend, validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
     kind = validator_for(schema, default=Draft202012Validator)
     kind.check_schema(schema)
+    kind = extend(kind, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # the stubs have none
     registry: Any = Registry()
     resolver = registry.resolver_with_root(DRAFT202012.create_resource(schema))
     for reference in _references(schema):
@@ -221,6 +223,19 @@ def _validator_of(schema: dict[str, Any]) -> Any:
     except RecursionError:
         raise _BadReference("it refers to itself without end") from None
     return validator
+
+
+def _pattern(validator: Any, source: str, value: Any, schema: Any) -> Iterator[Any]:
+    """The keyword `pattern`, as jsonschema has it, with a time limit."""
+    from jsonschema.exceptions import ValidationError
+
+    if not validator.is_type(value, "string"):
+        return
+    try:
+        if not Pattern(source).occurs_in(value):
+            yield ValidationError(f"{value!r} does not match {source!r}")
+    except PatternTooSlow as slow:
+        yield ValidationError(str(slow))
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -156,7 +156,7 @@ class Ledger:
             "tier": entry.tier,
             "custom_id": entry.custom_id,
             "job": entry.job,
-            "messages": _messages(entry.body),
+            **_request_fields(entry.body),
             "status": entry.status,
             "fault": entry.fault,
             "reply": entry.reply,
@@ -199,11 +199,12 @@ def _usage(entry: Entry) -> Usage:
     return Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
 
 
-def _messages(body: bytes) -> Any:
-    """The request's messages, or its input, as received; None if it had none."""
+def _request_fields(body: bytes) -> dict[str, Any]:
+    """The request's messages and, of embeddings and responses, its input, as received; None for what it had not."""
     # Parsed only now: 10,000 requests as objects would take several times the memory of their bytes.
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        return None
-    return request.get("messages", request.get("input")) if isinstance(request, dict) else None
+        request = None
+    fields = request if isinstance(request, dict) else {}
+    return {name: fields.get(name) for name in ("messages", "input")}

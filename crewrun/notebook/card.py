@@ -16,7 +16,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is shown of an object. Texts are as they are: whoever writes the card escapes, redacts and cuts them.
+    """What is shown of an object. Texts are raw: `html` and `markdown` escape, redact and cut them.
 
     `title` and the words of `facts` are its first line. Below it `picture`, the address of an image; `text`, which
     keeps its line breaks; `grids`; and `parts`, cards of what it consists of, folded.

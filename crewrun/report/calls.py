@@ -51,7 +51,7 @@ class RowTools:
 
 
 def by_model(view: View) -> list[dict[str, Any]]:
-    """Calls, tokens and money of each model over all sessions, the dearest first."""
+    """Calls, tokens and money of each model over all sessions, the most expensive first."""
     query = f"select name, {_SUMS} from calls where {_OF_MODELS} group by name"  # noqa: S608  (ours)
     figures = [{"name": view.name(name), **_sums(sums)} for name, *sums in view.db.execute(query)]
     return sorted(figures, key=lambda one: (-(one["cost"] or 0), -one["calls"]))

@@ -106,8 +106,37 @@ class Codes:
         yield from _pieces(self._codes, str)
 
 
+class NameSets:
+    """Some names for each row, or None: rows with the same ones share a set."""
+
+    def __init__(self) -> None:
+        self._sets = Codes([()])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has a name."""
+        return len(self._sets.values) == 1
+
+    def add(self, names: Sequence[str] | None) -> None:
+        """Add the names of the next row, in an order that is the same for the same names."""
+        self._sets.add(None if names is None else tuple(names))
+
+    def fill(self, rows: int) -> None:
+        """Add None until there are as many `rows`."""
+        self._sets.fill(rows)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The column as JSON: names, sets of their places, and the place of each row's set."""
+        every: list[tuple[str, ...]] = self._sets.values
+        places = {name: place for place, name in enumerate(sorted({name for names in every for name in names}))}
+        sets = [[places[name] for name in names] for names in every]
+        yield b'{"values":' + encoded(list(places)) + b',"sets":' + encoded(sets) + b',"codes":'
+        yield from self._sets.code_pieces()
+        yield b"}"
+
+
 def number_json(number: float) -> str:
-    """A number as JSON: without a decimal point where it is whole, null where it is none."""
+    """A number as JSON: without a decimal point if it is whole, null if it is NaN or infinite."""
     if not isfinite(number):
         return "null"
     return str(int(number)) if number == int(number) else repr(round(number, 6))

@@ -12,7 +12,7 @@ from crewrun.batch.run_input import is_wanted, visit_rows
 from crewrun.batch.run_results import RunResults
 from crewrun.errors import UsageError
 from crewrun.report.calls import RowTools
-from crewrun.report.columns import Codes, Numbers
+from crewrun.report.columns import Codes, NameSets, Numbers
 from crewrun.report.details import ALL_BYTES, EXTREME, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
 from crewrun.report.head import head_of
 from crewrun.report.other_run import OtherRun
@@ -68,13 +68,12 @@ async def gather(results: RunResults, crew: RunCrew, before: RunResults | None =
         yield Contents(clean(head), _each(columns, text_packs, detail_packs))
 
 
-def _columns(rows: RowPass, other: OtherRun | None) -> Mapping[str, Numbers | Codes]:
+def _columns(rows: RowPass, other: OtherRun | None) -> Mapping[str, Numbers | Codes | NameSets]:
     """The columns that not every report has."""
-    columns = {**rows.fields.columns(len(rows.table)), **rows.scores.columns(len(rows.table))}
     if other is None:
-        return columns
+        return rows.columns()
     other.changes.fill(len(rows.table))
-    return {**columns, "change": other.changes}
+    return {**rows.columns(), "change": other.changes}
 
 
 async def _see_input(results: RunResults, rows: RowPass) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from crewrun.report.packs import PackFile, encoded, pack
+from crewrun.report.packs import PackFile, encoded, is_too_large, pack
 
 _ALL_ROWS: Final = 10_000  # up to here all rows have details, if they are small enough
 ALL_BYTES: Final = 25_000_000  # of a page in which all of them are
@@ -81,7 +81,11 @@ class DetailPacks:
 
 
 def shortened(value: Any) -> Any:
-    """`value` with each text in it cut to 256 KB, and a remark where it is."""
+    """`value` with each text in it cut to 256 KB, and a remark where it is; integers that are too large for a browser
+    are texts.
+    """
+    if is_too_large(value):
+        return str(value)
     if isinstance(value, str):
         if len(value) <= _MOST_CHARS:
             return value

@@ -37,8 +37,8 @@ def _lines(tasks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     if not tasks:
         return ()
     costs = [task["cost"] for task in tasks]
-    cost = money(None if None in costs else sum(costs) / 1e6)
-    spent = f"{count(sum(task['calls'] for task in tasks), 'call')} · {cost}"
+    cost = None if None in costs else sum(costs) / 1e6
+    spent = f"{count(sum(task['calls'] for task in tasks), 'call')} · {'$0' if cost == 0 else money(cost)}"
     times = [task["duration_ms"] for task in tasks if task["duration_ms"] is not None]
     took = [f"{duration(sum(times) / 1000)} in all"] if times else []
     failures = sum(task["failures"] for task in tasks)

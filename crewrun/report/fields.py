@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from crewrun.compare.equality import is_number
 from crewrun.report.columns import Codes, Numbers
 from crewrun.report.histograms import histogram
+from crewrun.report.packs import is_too_large
 
 _MOST_FIELDS: Final = 24  # as many columns as a table of rows has room for
 _DEEPEST: Final = 3
@@ -28,7 +30,7 @@ class OutputFields:
     def see(self, row: int, output: Any) -> None:
         """Take the output of the successful row with this number."""
         self._ok += 1
-        for name, value in _leaves("output", output, 0):
+        for name, value in dict(_leaves("output", output, 0)).items():  # {"a.b": 1, "a": {"b": 2}} has one `a.b`
             field = self._fields.get(name)
             if field is None:
                 if len(self._fields) == _MOST_FIELDS:
@@ -132,7 +134,8 @@ def _kind(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "bool"
-    return "number" if isinstance(value, int | float) and abs(value) < 1e300 else "text"
+    # An integer of more digits than browsers calculate with is an id, and no amount.
+    return "number" if is_number(value) and not is_too_large(value) else "text"
 
 
 def _word(value: Any) -> Any:

@@ -45,6 +45,7 @@ def head_of(results: RunResults, rows: RowPass, crew: RunCrew, timeline: Timelin
         "diagram": drawing_of(crew, view.manifest.crew, figures["by_task"]) if view is not None else None,
         "totals": _totals(rows, status, saved_usd(view, crew, figures["by_model"]) if view is not None else None),
         **figures,
+        "warnings": rows.answers.warnings(),
         "timeline": timeline.to_json(),
         "slowest": table.time.largest(_EXTREME),
         "dearest": table.cost.largest(_EXTREME),
@@ -101,7 +102,8 @@ def _sessions(view: View) -> list[dict[str, Any]]:
 
 def _totals(rows: RowPass, status: Status | None, saved: float | None) -> dict[str, Any]:
     """What all sessions spent, and `saved` by cached tokens; without a run folder what the results say."""
-    totals: dict[str, Any] = {"rows": dict(rows.table.counts), "replayed_cost": micro_usd(rows.replayed_usd)}
+    totals: dict[str, Any] = {"rows": dict(rows.table.counts), "missed_rows": rows.expectations.missed_rows}
+    totals["replayed_cost"] = micro_usd(rows.replayed_usd)
     if status is None:
         return totals | rows.spent.totals()
     in_all = status.in_all
@@ -124,12 +126,10 @@ def _figures(view: View | None, rows: RowPass) -> dict[str, Any]:
     tasks = by_task(view) if view is not None else rows.spent.by_task()
     for task in tasks:
         task["failures"] = rows.failed_by_task.get(task["name"], 0)
-    names = ("calls", "duration_ms", "cost", "failures")
     return {
         "by_model": by_model(view) if view is not None else [],
         "by_task": tasks,
         **({"by_tier": tiers} if tiers else {}),
-        "nodes": {task["name"]: {name: task[name] for name in names} for task in tasks},
         "histograms": {
             "row_time": histogram(list(table.time.values())),
             "row_cost": histogram(list(table.cost.values())),

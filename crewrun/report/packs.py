@@ -18,6 +18,7 @@ _LEVEL: Final = 6
 _GZIP: Final = 31  # zlib's largest window, with the head and the tail of gzip
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _DEEPEST: Final = 200
+_LARGEST_INTEGER: Final = (1 << 53) - 1
 
 
 class Pack(NamedTuple):
@@ -38,11 +39,15 @@ def encoded(value: Any) -> bytes:
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """`value` with what `encoded` would replace replaced, at a `depth` in another one."""
+    """`value` with what `encoded` would replace replaced, and integers that are too large as text; at a `depth` in
+    another one.
+    """
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, float):
         return value if isfinite(value) else None
+    if is_too_large(value):
+        return str(value)
     if isinstance(value, dict | list | tuple) and depth == _DEEPEST:
         return "… (nested too deeply to be shown)"
     if isinstance(value, dict):
@@ -50,6 +55,11 @@ def clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [clean(inner, depth + 1) for inner in value]
     return value
+
+
+def is_too_large(value: Any) -> bool:
+    """Whether a browser would show an integer with other digits: its numbers have 53 bits."""
+    return isinstance(value, int) and abs(value) > _LARGEST_INTEGER
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,9 @@ from crewrun.batch.failures import Failures
 from crewrun.errors import Category
 from crewrun.journal.done_index import Positions
 from crewrun.journal.keys import row_key
+from crewrun.report.answers import AnswerEnds
 from crewrun.report.calls import RowTools
+from crewrun.report.columns import Codes, NameSets, Numbers
 from crewrun.report.fields import OutputFields
 from crewrun.report.judged import ExpectationTotals, ScoreColumns
 from crewrun.report.rows import RowTable, number_in, object_in, text_in
@@ -36,6 +38,7 @@ class RowPass:
         self.replayed_usd: float | None = 0.0
         self.spent = SpentByResults()
         self.scores, self.expectations = ScoreColumns(scores), ExpectationTotals()
+        self.answers = AnswerEnds()
         self._texts = texts
         self._tools = tools
         self._keys = array("q")
@@ -48,9 +51,10 @@ class RowPass:
         self._keys.append(row_key(record["id"]))
         self.spent.add(record)
         self.scores.see(number, record)
-        self.expectations.see(number, record)
+        self.answers.see(record)
+        missed = self.expectations.see(number, record)
         message = text_in(error, "message") if record["status"] == "failed" else None
-        self._texts.add(record.get("input"), record.get("output"), message)
+        self._texts.add(record.get("input"), record.get("output"), message, missed)
         if record["status"] == "ok":
             self.fields.see(number, record.get("output"))
         else:
@@ -71,6 +75,11 @@ class RowPass:
             self._texts.add(row.own, None, None)
             if len(self.unfinished) < _MOST_UNFINISHED:
                 self.unfinished.append(row)
+
+    def columns(self) -> dict[str, Numbers | Codes | NameSets]:
+        """The columns that not every report has, for all rows."""
+        parts = (self.expectations, self.answers, self.fields, self.scores)
+        return {name: column for part in parts for name, column in part.columns(len(self.table)).items()}
 
     def _add_failure(self, number: int, record: Mapping[str, Any], error: Mapping[str, Any]) -> None:
         failure = _error_record(error)

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from crewrun.report.columns import Codes, Numbers, Texts
+from crewrun.compare.equality import is_number
+from crewrun.report.columns import Codes, NameSets, Numbers, Texts
 from crewrun.report.packs import encoded
 from crewrun.row import Row
 
 STATUSES: Final = ("ok", "failed", "unfinished")
 
 _COLUMNS: Final = (
-    *("line", "status", "category", "task", "cost", "time"),
+    *("tools", "line", "status", "category", "task", "cost", "time"),
     *("prompt_tokens", "completion_tokens", "calls", "started"),
 )
 
@@ -23,7 +24,7 @@ class RowTable:
         self.ids = Texts()
         self.status = Codes(STATUSES)
         self.category, self.task = Codes(), Codes()
-        self.tools = Codes([()])
+        self.tools = NameSets()
         self.cost, self.time = Numbers(), Numbers()
         self.line, self.started = Numbers(), Numbers()
         self.prompt_tokens, self.completion_tokens, self.calls = Numbers(), Numbers(), Numbers()
@@ -38,12 +39,12 @@ class RowTable:
         return len(self) - self.counts["unfinished"]
 
     def add(self, record: Mapping[str, Any], tools: Sequence[str]) -> None:
-        """Add a result, as whose line in the input none is known. `tools` are those that it called, sorted."""
+        """Add a result, whose line in the input is not known yet. `tools` are those that it called, sorted."""
         error, usage = object_in(record, "error"), object_in(record, "usage")
         self._add_head(record["id"], record["status"], None)
         self.category.add(text_in(error, "category"))
         self.task.add(text_in(error, "task"))
-        self.tools.add(tuple(tools))
+        self.tools.add(tools)
         self.cost.add(micro_usd(number_in(record, "cost_usd")))
         self.time.add(milliseconds(number_in(record, "duration_s")))
         self.started.add(unix_ms(record["started_at"]))
@@ -60,25 +61,12 @@ class RowTable:
         for number in (self.cost, self.time, self.started, self.prompt_tokens, self.completion_tokens, self.calls):
             number.add(None)
 
-    def pieces(self, more: Mapping[str, Numbers | Codes]) -> Iterator[bytes]:
+    def pieces(self, more: Mapping[str, Numbers | Codes | NameSets]) -> Iterator[bytes]:
         """The pack as JSON, with `more` columns of all rows by their names."""
         yield b'{"count":%d,"columns":{"id":' % len(self)
         yield from self.ids.pieces()
-        yield b',"tools":'
-        yield from self._tool_pieces()
-        own = (
-            "line",
-            "status",
-            "category",
-            "task",
-            "cost",
-            "time",
-            "prompt_tokens",
-            "completion_tokens",
-            "calls",
-            "started",
-        )
-        for name, column in ({name: getattr(self, name) for name in own} | dict(more)).items():
+        own = {name: getattr(self, name) for name in _COLUMNS}
+        for name, column in (own | dict(more)).items():
             yield b"," + encoded(name) + b":"
             yield from column.pieces()
         yield b"}}"
@@ -88,15 +76,6 @@ class RowTable:
         self.status.add(status)
         self.line.add(line)
         self.counts[status] += 1
-
-    def _tool_pieces(self) -> Iterator[bytes]:
-        names = {
-            tool: place for place, tool in enumerate(sorted({tool for tools in self.tools.values for tool in tools}))
-        }
-        sets = [[names[tool] for tool in tools] for tools in self.tools.values]
-        yield b'{"values":' + encoded(list(names)) + b',"sets":' + encoded(sets) + b',"codes":'
-        yield from self.tools.code_pieces()
-        yield b"}"
 
 
 def micro_usd(usd: float | None) -> float | None:
@@ -121,9 +100,9 @@ def object_in(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def number_in(record: Mapping[str, Any], name: str) -> float | None:
-    """A number of a result, None where it has none."""
+    """A number of a result, None where it has none with which one can calculate, such as 1e400."""
     value = record.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def text_in(record: Mapping[str, Any], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`TextPacks`: inputs, outputs and errors of all rows for the page's search, cut so that the page stays small."""
+"""`TextPacks`: what the search of the page looks at: the texts of all rows, cut so that the page stays small."""
 
 from typing import Any, Final
 
@@ -26,15 +26,16 @@ class TextPacks:
         self._count = self.cut = 0
         self._begin()
 
-    def add(self, own: Any, output: Any, message: str | None) -> None:
-        """Add the next row: its own input, its output, and why it failed."""
-        texts = [searchable(own), searchable(output), message or ""]
+    def add(self, own: Any, output: Any, message: str | None, missed: str | None = None) -> None:
+        """Add the next row: its own input, its output, why it failed, and why it missed expectations."""
+        texts = [searchable(own), searchable(output), message or "", missed or ""]
         pieces = fitted(texts, self._share_chars)
         if pieces != texts:
             self._cut.append(self._count * ROWS_PER_PACK + len(self._inputs))
         self._inputs.append(pieces[0])
         self._outputs.append(pieces[1])
         self._errors.append(None if message is None else pieces[2])
+        self._missed.append(None if missed is None else pieces[3])
         self._chars += sum(map(len, pieces))
         if len(self._inputs) == ROWS_PER_PACK:
             self._end()
@@ -48,13 +49,16 @@ class TextPacks:
         self._inputs: list[str] = []
         self._outputs: list[str] = []
         self._errors: list[str | None] = []
+        self._missed: list[str | None] = []
         self._cut: list[int] = []
         self._chars = 0
         share = self._left_bytes / self._bytes_per_char / max(self._left_rows, ROWS_PER_PACK)
         self._share_chars = int(max(_LEAST_CHARS, min(_MOST_CHARS, share)))
 
     def _end(self) -> None:
-        texts = {"input": self._inputs, "output": self._outputs, "error": self._errors, "cut": self._cut}
+        texts: dict[str, Any] = {"input": self._inputs, "output": self._outputs, "error": self._errors}
+        texts |= {"missed": self._missed} if any(self._missed) else {}
+        texts["cut"] = self._cut
         made = pack(f"texts-{self._count}", [encoded(texts)])
         self._packs.add(made)
         self._count += 1

@@ -152,7 +152,7 @@ _TAKERS: Final[dict[bytes, Callable[[Timeline, bytes, int, int], None]]] = {
 
 
 def read_timeline(log: Path) -> Timeline:
-    """The timeline of a log; an empty one where there is none. Raises OSError."""
+    """The timeline of a log, empty if there is no such file. Raises OSError."""
     timeline = Timeline()
     start = 0
     for line in lines_of(log) if log.is_file() else ():

@@ -277,10 +277,12 @@ class RunState:
         """What all sessions of the run have spent together."""
         return await self.accounts.total()
 
-    async def close(self, stopped: str | None, exit_code: int, elsewhere: int) -> None:
-        """End the session; `elsewhere` rows belong to other shards. Raises JournalFailed when it cannot be recorded."""
+    async def close(self, stopped: str | None, exit_code: int, elsewhere: int = 0, gone: int = 0) -> None:
+        """End the session. `elsewhere` rows belong to other shards, `gone` results were removed from the file. Raises
+        JournalFailed when it cannot be recorded.
+        """
         stopped = None if stopped is None else redact_line(stopped)
-        self._journal.say("stop", why=stopped, exit_code=exit_code, elsewhere=elsewhere)
+        self._journal.say("stop", why=stopped, exit_code=exit_code, elsewhere=elsewhere, gone=gone)
         try:
             await self._writer.close(stopped, exit_code)
         finally:

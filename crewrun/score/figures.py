@@ -1,9 +1,10 @@
-"""What scores come to: a `ScoreCollector` has mean, interval, distribution and worst rows of each score."""
+"""Sums up scores: a `ScoreCollector` has mean, interval, distribution and worst rows of each score."""
 
 import heapq
 from array import array
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
@@ -12,6 +13,7 @@ from crewrun.score.values import REASON, numbers_in
 
 _BINS = 10
 _WORST = 5
+_LARGEST_WHOLE = 2.0**52  # above, floats have no place for one more
 _TAIL = 0.05  # of the 90 % interval, on each side
 # Student's quantile by the number of rows, where the approximation in `student` is more than 1 % off.
 _STUDENT = {2: 6.3138, 3: 2.9200, 4: 2.3534}
@@ -30,7 +32,8 @@ class WorstRow:
 class ScoreFigures:
     """One score over all rows. `low` to `high` is the 90 % interval of the mean, None for fewer than two rows: Wilson's
     for true and false, else Student's. `counts` are those of the ranges between `edges`; the last range includes its
-    end. `worst` are the rows with the lowest scores, without those that have the highest one.
+    end. With `is_whole` all scores are whole numbers, and a range has those below its end. `worst` are the rows with
+    the lowest scores, without those that have the highest one, or true.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ScoreFigures:
     p90: float
     edges: list[float]
     counts: list[int]
+    is_whole: bool
     worst: list[WorstRow]
 
     def to_json(self) -> dict[str, Any]:
@@ -78,7 +82,7 @@ class ScoreCollector:
         numbers = numbers_in(output)
         for name, value in numbers.items():
             one = self._collected.setdefault(name, _Collected())
-            one.add(row_id, value, output.get(REASON), is_bool=isinstance(output[name], bool))
+            one.add(row_id, value, _reason_for(name, output.get(REASON)), is_bool=isinstance(output[name], bool))
         return numbers
 
     def figures(self) -> list[ScoreFigures]:
@@ -86,11 +90,18 @@ class ScoreCollector:
         return [_figures(name, one) for name, one in self._collected.items()]
 
 
+def _reason_for(name: str, reason: Any) -> str | None:
+    """The reason for one score: its own where there is one by name, else that for all of them."""
+    own = reason.get(name) if isinstance(reason, Mapping) else reason
+    return None if own is None else str(own)
+
+
 def _figures(name: str, one: _Collected) -> ScoreFigures:
     values = sorted(one.values)
     mean = fmean(values)
     low, high = _wilson(mean, len(values)) if one.is_share else _interval(values, mean)
-    edges, counts = _histogram(values, is_share=one.is_share)
+    is_whole = _is_whole(values)
+    edges, counts = _whole_histogram(values) if is_whole else _histogram(values, is_share=one.is_share)
     worst = [WorstRow(row_id, -value, reason) for value, _, row_id, reason in sorted(one.worst, reverse=True)]
     return ScoreFigures(
         name=name,
@@ -104,7 +115,8 @@ def _figures(name: str, one: _Collected) -> ScoreFigures:
         p90=_quantile(values, 0.9),
         edges=edges,
         counts=counts,
-        worst=[row for row in worst if row.score < values[-1]],
+        is_whole=is_whole,
+        worst=[row for row in worst if row.score < (1 if one.is_share else values[-1])],
     )
 
 
@@ -146,3 +158,22 @@ def _histogram(values: list[float], *, is_share: bool) -> tuple[list[float], lis
     for value in values:
         counts[min(bins - 1, int(value / width - low / width))] += 1
     return [*(float(f"{low + i * width:.12g}") for i in range(bins)), high], counts
+
+
+def _is_whole(values: list[float]) -> bool:
+    """Whether sorted values are different whole numbers on a scale of their own, not one from 0 to 1."""
+    is_scale = values[0] >= 0 and values[-1] <= 1
+    if is_scale or values[0] == values[-1] or max(-values[0], values[-1]) > _LARGEST_WHOLE:
+        return False
+    return all(map(float.is_integer, values))
+
+
+def _whole_histogram(values: list[float]) -> tuple[list[float], list[int]]:
+    """At most ten ranges, each with as many whole numbers, so that none is empty only for its edges."""
+    low = values[0]
+    width = ceil((values[-1] - low + 1) / _BINS)
+    bins = int((values[-1] - low) // width) + 1
+    counts = [0] * bins
+    for value in values:
+        counts[int((value - low) // width)] += 1
+    return [low + i * width for i in range(bins + 1)], counts

@@ -14,7 +14,7 @@ from crewrun.expect.field_path import FieldPath, field_of_output
 from crewrun.references import is_reference
 from crewrun.score.scored_rows import OF_JUDGE
 from crewrun.score.targets import ExpectationTarget, JudgeTarget, ScoreTarget
-from crewrun.score.values import REASON
+from crewrun.score.values import ONLY, REASON
 from crewrun.target.base import Target
 
 EXPECT = "expect"  # the name of the scores that say whether expectations are met
@@ -24,7 +24,8 @@ _WHAT = 'a function, module:function or file.py:function, or a sentence to judge
 @dataclass(frozen=True, slots=True)
 class Judge:
     """`by` is as the user wrote it, `label` a word for it, and `file` the one that it comes from, if any. `names` are
-    those of what it sees of a row, `field` is what it sees of the output, None for all of it.
+    those of what it sees of a row, `field` is what it sees of the output, None for all of it. `scores` are the names of
+    its scores, None where only its answers tell.
     """
 
     by: str
@@ -33,6 +34,7 @@ class Judge:
     names: Sequence[str]
     field: FieldPath | None
     file: Path
+    scores: Sequence[str] | None = None
 
     @property
     def kind(self) -> str:
@@ -48,13 +50,9 @@ def judge_by(by: str, field: str | None, folders: Sequence[str]) -> Judge:
     path = _field(field)
     if is_reference(text):
         return _function(text, path, folders)
-    if (
-        text.endswith(".py")
-        or os.path.isfile(text)
-        or all(part.isidentifier() for part in text.split(".") if "." in text)
-    ):
+    if not _is_sentence(text):
         raise UsageError(f"--by {text!r}: names no function; it needs {_WHAT}")
-    return Judge(text, "judge", JudgeTarget(text), OF_JUDGE, path, Path(os.devnull))
+    return Judge(text, "judge", JudgeTarget(text), OF_JUDGE, path, Path(os.devnull), [ONLY])
 
 
 def judge_by_expectations(definition: Definition) -> Judge:
@@ -65,7 +63,17 @@ def judge_by_expectations(definition: Definition) -> Judge:
     if REASON in expected.by_name:
         raise UsageError(f"--expect: an expectation is called {REASON!r}, which is where the reasons are; rename it")
     file = definition.path.resolve()
-    return Judge(f"expect: of {file.name}", EXPECT, ExpectationTarget(expected), ("output", "input"), None, file)
+    target, names = ExpectationTarget(expected), list(expected.by_name)
+    return Judge(f"expect: of {file.name}", EXPECT, target, ("output", "input"), None, file, names)
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether `text` is something to judge by, rather than the name of a function with a part missing. Each text with a
+    space is, unless a file has that name; one without is where its script may have no spaces.
+    """
+    if os.path.isfile(text):
+        return False
+    return len(text.split()) > 1 or not (text.isascii() or text.endswith(".py"))
 
 
 def _field(field: str | None) -> FieldPath | None:

@@ -1,4 +1,4 @@
-"""The names of files with scores: `x.scores.jsonl` beside `x.results.jsonl`, or `x.polite.scores.jsonl`."""
+"""The names of files with scores: `x.scores.jsonl` for `x.results.jsonl`, or `x.polite.scores.jsonl`."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`find_scores` and `open_scores`: the scores beside a run's results, for `report`, `compare` and others."""
+"""`find_scores` and `open_scores`: the scores of a run, for `report`, `compare` and others."""
 
 import os
 from array import array
@@ -67,7 +67,17 @@ class ScoreSet:
 
     def column(self, name: str) -> str:
         """What a column with the score `name` is called: the label, or `LABEL.NAME` of several."""
-        return self.label if name == ONLY else f"{self.label}.{name}"
+        return self.column_of(self.label, name)
+
+    @staticmethod
+    def column_of(label: str, name: str) -> str:
+        """As `column`, of the scores with this label."""
+        return label if name == ONLY else f"{label}.{name}"
+
+    def missed_rows(self) -> tuple[int, int]:
+        """How many rows have a score that is false, such as an expectation that they missed; and how many there are."""
+        missed = [any(value is False for value in record["output"].values()) for record in self._records()]
+        return sum(missed), len(missed)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         with self.path.open("rb") as file:
@@ -104,7 +114,7 @@ class OpenScores:
 
 @contextmanager
 def open_scores(run: str, view: View | None) -> Iterator[Sequence[OpenScores]]:
-    """The scores beside the results of `run`, as from `find_scores`, open for reading. Those that cannot be read are
+    """The scores of `run`, as from `find_scores`, open for reading. Those that cannot be read are
     left out.
     """
     with ExitStack() as files:
@@ -117,7 +127,7 @@ def open_scores(run: str, view: View | None) -> Iterator[Sequence[OpenScores]]:
 
 
 def find_scores(run: str, view: View | None) -> list[ScoreSet]:
-    """The scores beside the results of `run`, which is open as `view` if it has a run folder, by name.
+    """The scores of `run`, which is open as `view` if it has a run folder, by name.
 
     Scores of other results with a similar name are left out.
     """

@@ -5,19 +5,13 @@ of what identifies them, so that a row is scored again when these have changed, 
 """
 
 import json
-import pickle
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from crewrun.batch.inputs import IterableInputs
-from crewrun.batch.iterable_input import PythonRows
-from crewrun.errors import OutputFailed
+from crewrun.batch.program_inputs import CopiedRows, IterableInputs
 from crewrun.expect.field_path import FieldPath, NoValue
 from crewrun.row import content_id
-from crewrun.unfinished import temporary
 
 ID, DIGEST, FIELD, PROBLEM = "id", "digest", "field", "problem"
 OF_JUDGE = ("answer", "input", "fence")
@@ -50,17 +44,10 @@ def scored_rows(
 
     Raises OutputFailed when that file cannot grow.
     """
-    copy = files.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115  (closed with files)
-    files.enter_context(temporary(copy.name))
-    count = 0
-    try:
-        for record in records:
-            pickle.dump(_row(record, names, field), copy)
-            count += 1
-        copy.flush()
-    except OSError as full:
-        raise OutputFailed(f"the temporary file of the rows cannot be written: {full.strerror}") from full
-    return IterableInputs(PythonRows(name, partial(_rows, copy.name), count))
+    copy = CopiedRows(name, files)
+    for record in records:
+        copy.add([_row(record, names, field)])
+    return copy.inputs()
 
 
 def _row(record: Mapping[str, Any], names: Sequence[str], field: FieldPath | None) -> dict[str, Any]:
@@ -80,10 +67,3 @@ def _row(record: Mapping[str, Any], names: Sequence[str], field: FieldPath | Non
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
-
-
-def _rows(path: str) -> Iterator[dict[str, Any]]:
-    """The rows in a file that this process has written."""
-    with open(path, "rb") as file, suppress(EOFError):
-        while True:
-            yield pickle.load(file)  # noqa: S301  (as said)

@@ -1,6 +1,5 @@
 """`prepare_scoring`: the batch that scores the results of a run, with all that can be checked before it begins."""
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from crewrun.batch.run_results import RunResults, open_results
 from crewrun.batch.settings import BatchSettings
 from crewrun.definitions.definition import Definition
 from crewrun.errors import RunHeld, UsageError
+from crewrun.inspect.view import nearby
 from crewrun.runs.folder import folder_of
 from crewrun.runs.lock import describe_holder
 from crewrun.runs.manifest import read_manifest
@@ -21,8 +21,11 @@ from crewrun.score.scored_rows import ID, own_fields, scored_rows
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A scoring that can begin. `base` is what `path` is named after; `notes` say what of the results is left out."""
+    """A scoring of `run` that can begin. `base` is what `path` is named after; `notes` say what of the results is left
+    out.
+    """
 
+    run: str
     base: Path
     path: Path
     request: BatchRequest
@@ -47,10 +50,10 @@ async def prepare_scoring(
             _refuse_other_judge(path, base, judge)
         rows = scored_rows(results.records(), str(base), judge.names, judge.field, resources)
         notes = list(results.notes)
-    own = replace(settings, id_field=ID, fields=own_fields(judge.field), output=_shown(path), no_rows="fail")
+    own = replace(settings, id_field=ID, fields=own_fields(judge.field), output=nearby(path), no_rows="fail")
     definition = Definition(judge.target, {}, judge.file, kind=judge.kind)
-    invocation = Invocation(_shown(base), judge.by, list(command))
-    return Scoring(base, path, BatchRequest(invocation, definition, own, 1, rows), notes)
+    invocation = Invocation(nearby(base), judge.by, list(command))
+    return Scoring(run, base, path, BatchRequest(invocation, definition, own, 1, rows), notes)
 
 
 def _refuse_going(run: str, results: RunResults) -> None:
@@ -65,7 +68,7 @@ def _refuse_other_judge(path: Path, base: Path, judge: Judge) -> None:
     if not folder.manifest.exists():
         if path.exists():
             raise UsageError(
-                f"{_shown(path)}: is there and has no run folder, so it cannot be gone on with; move it, or --name "
+                f"{nearby(path)}: is there and has no run folder, so it cannot be gone on with; move it, or --name "
                 "NAME puts these scores beside it"
             )
         return
@@ -73,12 +76,6 @@ def _refuse_other_judge(path: Path, base: Path, judge: Judge) -> None:
     old = (manifest.crew, manifest.definition.get("kind"))
     if old != (judge.by, judge.kind):
         raise UsageError(
-            f"{_shown(path)}: has the {old[1]} by {old[0]!r}; --name NAME puts other scores of {base.name} beside it, "
+            f"{nearby(path)}: has the {old[1]} by {old[0]!r}; --name NAME puts other scores of {base.name} beside it, "
             "and --fresh moves it aside"
         )
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else str(path)

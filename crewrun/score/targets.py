@@ -71,7 +71,7 @@ class ScoreTarget(Target):
 
 
 class ExpectationTarget(Target):
-    """Checks each output against a crew's `expectations`: true and false by their names, and why not as the reason."""
+    """Checks each output against a crew's `expectations`: true and false by their names, and by name why not."""
 
     kind = "expectations"
 
@@ -86,8 +86,8 @@ class ExpectationTarget(Target):
         """Whether the output meets each."""
         row = inputs or {}
         checked = await self._expected.check(row.get("output"), row.get("input") or {})
-        missed = [f"{name}: {reason}" for name, reason in checked.items() if reason is not True]
-        return {**{name: reason is True for name, reason in checked.items()}, REASON: "; ".join(missed) or None}
+        missed = {name: reason for name, reason in checked.items() if reason is not True}
+        return {**{name: reason is True for name, reason in checked.items()}, REASON: missed or None}
 
 
 class JudgeTarget(CrewTarget):

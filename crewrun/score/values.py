@@ -53,7 +53,7 @@ def numbers_in(output: Any) -> dict[str, float]:
 
 
 def _score(value: Any, what: str) -> float | int | bool:
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "ndim", 0):
         value = value.item()
     if isinstance(value, bool):
         return value

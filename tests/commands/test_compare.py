@@ -132,6 +132,19 @@ def test_a_condition_decides_the_exit_code(place: Place, condition: str, code: i
     assert (f"--fail-if '{condition}' holds" in place.stderr) is (code == 3)
 
 
+def test_what_two_runs_met_of_expectations_is_compared(place: Place) -> None:
+    """The share of the rows that both runs checked, in the table and in conditions; another expectation is unknown."""
+    for name, missed in (("a.jsonl", 2), ("b.jsonl", 5)):
+        records = [result(str(i), "x", expectations={"label": i >= missed or "no"}) for i in range(10)]
+        write(place.folder / name, *records, result("old", "x"))
+    found = compared(place, "--fail-if", "expect.label<-20%", "--fail-if", "expect.label.high<0", code=3)
+    one = found["metrics"]["expect.label"]
+    assert (one["rows"], one["a"], one["b"]) == (10, 0.8, 0.5)
+    assert [check["holds"] for check in found["conditions"]] == [True, one["difference"]["high"] < 0]
+    place.crewrun("compare", "a.jsonl", "b.jsonl", "--fail-if", "expect.labl<0", code=2)
+    assert "no row has 'expect.labl' (did you mean 'expect.label'?)" in place.stderr
+
+
 def test_a_condition_on_an_end_of_the_interval(place: Place) -> None:
     """Which holds only if the change is more than chance."""
     write(place.folder / "a.jsonl", *(result(str(number), "x") for number in range(20)))
@@ -262,6 +275,16 @@ def test_rows_with_nothing_but_an_output(place: Place) -> None:
     place.crewrun("compare", "a.jsonl", "b.jsonl")
     assert "1 row in both: 0 same, 1 changed (100.0%)" in place.stdout
     assert place.stdout.count("unknown in all rows") == 5
+
+
+def test_numbers_beyond_floats_are_null_in_json(place: Place) -> None:
+    """JSON may have 1e400, and no program can read what Python makes of it."""
+    write(place.folder / "a.jsonl", result("1", {"n": 1}))
+    line = json.dumps(result("1", {"n": 2})).replace('{"n": 2}', '{"n": 1e400}')
+    (place.folder / "b.jsonl").write_text(f"{line}\n")
+    (example,) = compared(place)["examples"]
+    assert "Infinity" not in place.stdout
+    assert [example[side]["output"] for side in "ab"] == [{"n": 1}, {"n": None}]
 
 
 def test_hostile_texts(place: Place) -> None:

@@ -26,6 +26,12 @@ def broken(output):
 def other(text):
     return True
 
+def by_place(output, /):
+    return True
+
+def slow(output):
+    raise TimeoutError("no connection")
+
 async def later(input):
     return bool(input)
 """
@@ -144,8 +150,10 @@ def test_an_input_that_only_an_expectation_reads_is_used(place: Place) -> None:
         ),
         ("row.total == 3", "says nothing of the output; write output, or output.FIELD, on one side"),
         ("output.total == 3 and row.x", "'and row.x' is too much; a comparison has two sides"),
+        ("output.total == NaN", "'NaN' is no value"),
+        ("output.total == [NaN]", "is no value; write a path such as"),
         ("output.total ==", "ends where a value is needed"),
-        ("\"output matches '['\"", "'[' is not a regular expression: unterminated character set at position 0"),
+        ("\"output matches '['\"", "'[' is not a regular expression: "),
         ("{matches: '['}", "matches: '[' is not a regular expression"),
         ("{field: total}", "says nothing of the output; it needs schema, equals, contains, matches or python"),
         ("{field: 'a[', equals: 1}", "field 'a[' is no path; write it as in items[0].price"),
@@ -154,6 +162,7 @@ def test_an_input_that_only_an_expectation_reads_is_used(place: Place) -> None:
         ("checks:missing", "checks:missing: module 'checks' has no 'missing'"),
         ("nowhere:check", "no module 'nowhere'"),
         ("checks:other", "checks:other: nothing fills its parameter 'text'; it may have output, input and row"),
+        ("checks:by_place", "checks:by_place: its parameters are filled by their names; remove the / behind them"),
         ("3", "needs a comparison such as output.total == row.total, a function module:attr, or a mapping"),
     ],
 )
@@ -163,6 +172,33 @@ def test_a_wrong_expectation_is_refused_with_its_line(place: Place, entry: str, 
     assert place.batch(code=2) == []
     assert re.search(r"crew\.yaml:8: expect\.wrong", place.stderr)
     assert message in place.stderr
+
+
+CLOSED = CREW.replace("required:", "additionalProperties: false, required:")
+
+
+@pytest.mark.parametrize(
+    ("crew", "entry", "message"),
+    [
+        (CLOSED, "output.totl == 1", "output.totl: the output has no field 'totl' (did you mean 'total'?)"),
+        (CLOSED, "{field: x, equals: 1}", "output.x: the output has no field 'x'; it has total, city"),
+        (CREW, "output.city == row.totl", "expect.wrong: in.jsonl: none of its 3 rows has 'totl' (did you mean 't"),
+    ],
+)
+def test_an_expectation_on_a_field_that_there_cannot_be_is_refused(
+    place: Place, crew: str, entry: str, message: str
+) -> None:
+    """All rows would miss it, and the misspelling would look like a bad model."""
+    (place.folder / "crew.yaml").write_text(f"{crew}expect:\n  one: output.city == 'a'\n  wrong: {entry}\n")
+    assert place.batch(code=2) == []
+    assert message in place.stderr
+
+
+def test_a_field_that_an_open_schema_does_not_name_is_a_warning(place: Place) -> None:
+    """The model may answer with it."""
+    (place.folder / "crew.yaml").write_text(f"{CREW}expect:\n  wrong: output.totl == 1\n")
+    place.batch("-i", "unused=1", "--limit", "1")
+    assert "warning: crew.yaml:7: expect.wrong: output.totl: the output has no field 'totl'" in place.stderr
 
 
 def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
@@ -176,6 +212,7 @@ def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
         "output.city > 3",
         "output.total.deep == 1",
         "output[0] == 1",
+        "checks:slow",
     ]
     lines = "".join(f"  e{i}: {entry}\n" for i, entry in enumerate(entries))
     (place.folder / "crew.yaml").write_text(f"{CREW}expect:\n{lines}")
@@ -187,4 +224,5 @@ def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
         'a text ("Rome") and a number (3) have no order',
         "output.total is a number, not an object with fields",
         "the output is an object, not a list",
+        "checks.py:15: TimeoutError: no connection",
     ]

@@ -53,6 +53,13 @@ def test_help_groups_commands_and_flags(tmp_path: Path) -> None:
     ]
 
 
+def test_a_commands_own_panel_comes_before_those_it_shares_with_batch(tmp_path: Path) -> None:
+    """What is judged and by what, before sixty lines on limits and money."""
+    score = crewrun("score", "-h", cwd=tmp_path).stdout
+    assert re.findall(r"^(\w.*):$", score, re.MULTILINE)[:4] == ["Examples", "Arguments", "Judging", "Input"]
+    assert score.index("--by JUDGE") < score.index("--limit N")
+
+
 @pytest.mark.parametrize("flag", ["-V", "--version"])
 def test_the_version_has_a_short_flag(flag: str, tmp_path: Path) -> None:
     """As pytest and uv have."""

@@ -148,6 +148,8 @@ def test_a_long_list_is_cut_and_says_so(place: Place) -> None:
     )
     assert len(listed(place)) == 30
     place.crewrun("show", RESULTS, "--failed")
+    assert (place.stdout, place.stderr) == ("", "crewrun: no row failed\n")
+    place.crewrun("show", RESULTS, "--failed", "--grep", "owls")
     assert (place.stdout, place.stderr) == ("", "crewrun: no such rows\n")
 
 

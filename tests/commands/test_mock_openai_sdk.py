@@ -94,7 +94,7 @@ def test_a_response_has_a_text_and_its_usage(mock: MockProcess, client: OpenAI) 
     assert response.usage
     assert (response.usage.input_tokens, response.service_tier) == (7, "default")
     [row] = mock.ledger()["requests"]
-    assert (row["messages"], row["reply"], row["cost_usd"] > 0) == ("Write about owls", response.output_text, True)
+    assert (row["input"], row["reply"], row["cost_usd"] > 0) == ("Write about owls", response.output_text, True)
 
 
 def test_a_response_calls_a_tool_and_quotes_its_result(client: OpenAI) -> None:

@@ -103,19 +103,19 @@ def test_a_signal_lets_rows_in_flight_end(tmp_path: Path, number: signal.Signals
 
 def test_a_second_interrupt_gives_rows_up(tmp_path: Path) -> None:
     """They run with the same call."""
-    with program(tmp_path, SLOW.replace("latency=0.2", "latency=30").replace("**settings", "")) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        log = tmp_path / "news-run" / "results.jsonl.crewrun" / "log.jsonl"
-        while not log.exists() or not log.stat().st_size:
+    text = SLOW.replace("latency=0.2", "latency=30").replace("**settings", 'progress="plain"')
+    with program(tmp_path, text) as process:
+        folder = tmp_path / "news-run" / "results.jsonl.crewrun"
+        while not (folder / "progress.json").exists():
             assert process.poll() is None, process.communicate()
+            select.select([], [], [], 0.02)
         process.send_signal(signal.SIGINT)
-        while process.poll() is None and not Run.open(log.parent).stopped:
-            process.send_signal(signal.SIGINT)
-            select.select([], [], [], 0.3)
+        assert process.stderr is not None
+        assert any("stopping:" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
-    assert Run.open(log.parent).stopped == "interrupted"
+    assert Run.open(folder).stopped == "interrupted"
 
 
 def test_a_budget_that_is_spent_is_a_value_and_a_larger_one_goes_on(place: Place) -> None:

@@ -195,13 +195,14 @@ def test_results_without_a_run_folder_have_their_rows(place: Place) -> None:
 
 @pytest.mark.parametrize("output", ["in.csv", "in.results.csv.gz"])
 def test_a_run_whose_results_are_a_table(place: Place, output: str) -> None:
-    """Named by the table or by the run folder."""
+    """Named by the table or by the run folder; the page is called by the table, which is what users know."""
     place.rows({"topic": "one"}, {"topic": "two"})
     place.batch("-o", output)
     place.crewrun("report", output)
     assert place.stderr == f"wrote {output.partition('.csv')[0]}.html\n"
     page = read_report(place.folder / f"{output.partition('.csv')[0]}.html")
     assert page.texts("input") == ["one", "two"]
+    assert (page.head["title"], page.head["results"]) == (output, output)
     place.crewrun("report", f"{output}.crewrun", "-o", "other.html")
     assert read_report(place.folder / "other.html").packs == page.packs
 
@@ -276,6 +277,25 @@ def test_fields_of_structured_outputs(place: Place) -> None:
     assert (fields["output.big"]["kind"], fields["output.note"]["kind"]) == ("bool", "text")
     assert page.columns["output.total"] == [4, 8, 6]
     assert page.columns["output.city"] == ["Oslo", "Oslo", None]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "1" + 400 * "0"])
+def test_numbers_of_foreign_results_with_which_nobody_can_calculate(place: Place, number: str) -> None:
+    """They are unknown; those of other rows count."""
+    place.rows({"topic": "one"})
+    place.batch()
+    (record,) = records(place)
+    usage = dict.fromkeys(record["usage"], "N")
+    tasks = [{**task, "usage": usage} for task in record["tasks"]]
+    odd = {**record, "id": "odd", "usage": usage, "tasks": tasks, "attempts": "N", "cost_usd": "N", "duration_s": "N"}
+    error = {"category": "provider", "type": "X", "message": "down", "task": "t", "http_status": "N"}
+    failed = {**odd, "id": "failed", "status": "failed", "output": None, "error": error, "replayed": {"cost_usd": "N"}}
+    lines = "".join(f"{json.dumps(line)}\n" for line in (record, odd, failed))
+    (place.folder / "odd.jsonl").write_text(lines.replace('"N"', number))
+    place.crewrun("report", "odd.jsonl")
+    page = read_report(place.folder / "odd.html")
+    assert page.columns["time"][1:] == page.columns["prompt_tokens"][1:] == [None, None]
+    assert page.head["totals"]["prompt_tokens"] == record["usage"]["prompt_tokens"]
 
 
 HOSTILE = [
@@ -415,7 +435,7 @@ def test_a_flow_has_the_figures_of_its_methods(place: Place) -> None:
     page = (place.folder / "in.results.html").read_text()
     head = read_report(place.folder / "in.results.html").head
     assert [task["name"] for task in head["by_task"]] == ["ask/find"]
-    assert "2 calls · $0.00" in page.partition("</svg>")[0]
+    assert "2 calls · $0<" in page.partition("</svg>")[0]
 
 
 def test_a_shard_has_its_own_rows(place: Place) -> None:

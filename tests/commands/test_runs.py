@@ -366,8 +366,8 @@ def test_an_input_that_was_changed_or_is_gone(place: Place) -> None:
 
 def test_show_has_all_of_a_row(looked_at: Place) -> None:
     """Its prompts, put together again; replies, tokens, cost and times of each call and in all."""
-    first = "Mock reply 76277f73 to: Your task: Write about topic 0 Your final answer must satisfy: One line Reply wi…"
-    second = "Mock reply 17b7a845 to: Your task: Improve it Your final answer must satisfy: One line Reply with the co…"
+    first = "Mock reply c987603b to: Your task: Write about topic 0 Your final answer must satisfy: One line Reply wi…"
+    second = "Mock reply 53bac55d to: Your task: Improve it Your final answer must satisfy: One line Reply with the co…"
     system = [f"    {line}" for line in SYSTEM.splitlines()]
     assert looked_at.said("show", RESULTS, T0) == [
         f"row {T0}: ok, index 0",

@@ -138,8 +138,16 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
     ("args", "message"),
     [
         ((), "what judges is missing: --by module:function, or a sentence"),
+        (
+            ("--by", "judge:length", "--crew", "crew.yaml"),
+            "--crew says whose expect: is checked; give --expect with it",
+        ),
         (("--by", " "), "--by is empty; it needs a function"),
         (("--by", "judge.py"), "--by 'judge.py': names no function; it needs a function"),
+        (("--by", "judge.length"), "--by 'judge.length': names no function; it needs a function"),
+        (("--by", "judge.py:length()"), "--by 'judge.py:length()': names no function"),
+        (("--by", "length"), "--by 'length': names no function"),
+        (("--by", "a file.txt"), "--by 'a file.txt': names no function"),
         (("--by", "judge:missing"), "--by judge:missing: module 'judge' has no 'missing'"),
         (("--by", "nowhere:length"), "--by nowhere:length: no module 'nowhere'"),
         (
@@ -153,6 +161,7 @@ def test_what_is_no_score_is_refused_row_by_row(place: Place) -> None:
 )
 def test_a_wrong_judge_is_refused_at_once(place: Place, args: tuple[str, ...], message: str) -> None:
     """Exit code 2, and no file."""
+    (place.folder / "a file.txt").touch()
     place.crewrun("score", RESULTS, *args, code=2)
     assert message in place.stderr
     assert not list(place.folder.glob("*.scores.jsonl*"))
@@ -243,6 +252,74 @@ def test_a_sentence_is_judged_by_a_model_which_is_asked_again_after_nonsense(pla
     assert set(map(json.dumps, scores(place).values())) == {'{"reason": "it is so", "score": 0.25}'}
 
 
+@pytest.mark.parametrize("sentence", ["Is it polite?!", "Polite: no insults", "It names main.py", "回答是否有禮貌？"])
+def test_any_text_with_words_is_a_sentence(place: Place, sentence: str) -> None:
+    """With or without a full stop, in any language."""
+    place.crewrun("score", RESULTS, "--by", sentence, "-m", "offline", "--limit", "1")
+    assert len(scores(place)) == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "words"),
+    [
+        ("missed>0", 3, "holds: 3"),
+        ("missed > 99.9%", 3, "holds: 100%"),
+        ("one<95%", 0, "does not hold: 100%"),
+        ("expect.two<0.5", 3, "holds: 0"),
+        ("one.low>=1", 0, "does not hold: 0.5258"),
+    ],
+)
+def test_expectations_fail_a_command_where_a_condition_says_so(
+    place: Place, condition: str, code: int, words: str
+) -> None:
+    """Exit code 3 by the figures; the scores are the same, so another condition costs nothing."""
+    place.crew(llm="offline", more="expect: {one: output contains row.topic, two: output == 'x'}\n")
+    place.crewrun("score", RESULTS, "--expect", "--fail-if", condition, code=code)
+    assert place.stdout.splitlines()[-1] == f"--fail-if '{condition}' {words}"
+    done = figures(place, RESULTS, "--expect", "--fail-if", condition, "--fail-if", "missed>3", code=code)
+    assert (done["exit_code"], [one["holds"] for one in done["conditions"]]) == (code, [code == 3, False])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--expect", "--fail-if", "onee<1"), "there is no score 'onee' (did you mean 'one'?)"),
+        (("--expect", "--fail-if", "one=1"), "character 4: '=' is not one of >, >=, < and <="),
+        (("--by", "judge:length", "--fail-if", "size<1"), "there is no score 'size'; there are missed, "),
+        (("--by", "judge:length", "--fail-if", "length<9%"), "the scores are not from 0 to 1; leave the % out"),
+    ],
+)
+def test_a_condition_on_no_score_is_an_error(place: Place, args: tuple[str, ...], message: str) -> None:
+    """Before anything is checked where the names of the scores are known, else after; the scores stay."""
+    place.crew(llm="offline", more="expect: {one: output contains row.topic}\n")
+    place.crewrun("score", RESULTS, *args, code=2)
+    assert message in place.stderr
+    assert (place.folder / "in.scores.jsonl").exists() == ("--by" in args)
+    assert not (place.folder / "in.expect.scores.jsonl").exists()
+
+
+def test_a_score_goes_by_its_name(place: Place) -> None:
+    """The one that `report` and `compare` use, so that it can be copied into --fail-if."""
+    place.crewrun("score", RESULTS, "--by", "judge:length", "--name", "size")
+    assert place.stdout.startswith("size: mean ")
+    assert figures(place, RESULTS, "--by", "judge:length", "--name", "size")["label"] == "size"
+    place.crewrun("score", RESULTS, "--by", "judge:several", "--name", "more")
+    assert re.findall(r"(?m)^(\S+):", place.stdout) == ["more.cost", "more.is_ok", "more.share"]
+
+
+def test_a_lowest_row_has_its_input_and_the_reason_of_its_own_score(place: Place) -> None:
+    """A hash says nothing; an id from a field does."""
+    place.crew(llm="offline", more="expect: {long: output contains 'zzz', two: output contains 'topic 2'}\n")
+    place.crewrun("score", RESULTS, "--expect")
+    two = place.stdout.partition("expect.two:")[2]
+    assert "true 1, false 2\n" in two
+    assert sorted(re.findall(r"    0  [0-9a-f]{16}  (topic \d): output is ", two)) == ["topic 0", "topic 1"]
+    assert "zzz" not in two
+    place.batch("--id-field", "topic", "-o", "named.results.jsonl")
+    place.crewrun("score", "named.results.jsonl", "--by", "judge:length")
+    assert place.stdout.count("topic ") == place.stdout.count("\n    ")
+
+
 def test_a_judge_that_only_answers_nonsense_fails_the_row(place: Place) -> None:
     """Exit code 3; a score above 1 is nonsense too."""
     with Fickle(lambda asked: Reply(text='{"reason": "great", "score": 11}')) as provider:
@@ -283,9 +360,12 @@ def test_expectations_are_checked_again_as_they_are_now(place: Place) -> None:
     assert "has no expect:, so there is nothing to check" in place.stderr
     place.crew(llm="offline", more="expect: {one: output contains row.topic, two: output == 'x'}\n")
     done = figures(place, RESULTS, "--expect")["scores"]
-    assert [(one["name"], one["mean"], len(one["worst"])) for one in done] == [("one", 1, 0), ("two", 0, 0)]
+    assert [(one["name"], one["mean"], len(one["worst"])) for one in done] == [("one", 1, 0), ("two", 0, 3)]
     row = next(iter(scores(place, "in.expect.scores.jsonl").values()))
-    assert (row["one"], row["two"], row["reason"][:15]) == (True, False, "two: output is ")
+    assert (row["one"], row["two"], list(row["reason"]), row["reason"]["two"][:10]) == (
+        *(True, False),
+        *(["two"], "output is "),
+    )
     place.crew(llm="offline", more="expect: {one: output contains 'zzz'}\n")
     assert [one["mean"] for one in figures(place, RESULTS, "--expect")["scores"]] == [0]
     place.crewrun("score", RESULTS, "--expect", "--by", "judge:length", code=2)

@@ -14,6 +14,7 @@ _TEXT = """
 river market harbour evening survey length copper morning window narrow bridge station garden winter
 summer letter report figure margin paper column answer question customer delivery invoice product return refund
 """
+CUT_OFF = "cut off at max_tokens"
 WORDS = _TEXT.split()
 FAILURES = (
     ("rate_limit", "RateLimited", "429: too many requests, the limit is 500 per minute", "write"),
@@ -74,6 +75,12 @@ class ReportData:
             return None
         return self.changes.get(row, {}).get("error") or FAILURES[self.failure[row]][2]
 
+    def missed(self, row: int) -> str | None:
+        """Why a row missed an expectation: each 50th did, of those that are compared."""
+        if not self.compared or self.failed[row] or row % 50 != 7:
+            return None
+        return f"total is positive: output.total is {self.total[row]}, not above quantum{row}"
+
     def packs(self) -> Iterator[tuple[str, bytes]]:
         """Rows, texts, details."""
         yield encoded("rows", {"count": self.count, "columns": self.columns()})
@@ -81,6 +88,7 @@ class ReportData:
             rows = range(k, min(self.count, k + CHUNK))
             texts: dict[str, Any] = {name: [self.text(row, name) for row in rows] for name in ("input", "output")}
             texts["error"] = [self.error(row) for row in rows]
+            texts["missed"] = [self.missed(row) for row in rows]
             yield encoded(f"texts-{k // CHUNK}", texts | {"cut": []})
         for at, k in enumerate(range(0, self.details, DETAIL_ROWS)):
             rows = range(k, min(self.details, k + DETAIL_ROWS))
@@ -116,7 +124,14 @@ class ReportData:
             return {}
         codes = [2 if failed else int(row % 10 == 0) for row, failed in enumerate(self.failed)]
         scores = [None if failed else round((row * 37 % 100) / 100, 2) for row, failed in enumerate(self.failed)]
-        return {"change": {"values": ["same", "changed", "broken"], "codes": codes}, "score.clear": scores}
+        missed = [-1 if failed else int(self.missed(row) is not None) for row, failed in enumerate(self.failed)]
+        cut_off = [int(row % 100 == 3) for row in range(self.count)]
+        return {
+            "change": {"values": ["same", "changed", "broken"], "codes": codes},
+            "score.clear": scores,
+            "missed": {"values": ["total is positive"], "sets": [[], [0]], "codes": missed},
+            "answers": {"values": [CUT_OFF], "sets": [[], [0]], "codes": cut_off},
+        }
 
     def other(self, row: int) -> dict[str, Any]:
         """A row's result in the run before."""
@@ -127,6 +142,7 @@ class ReportData:
         """As `crewrun compare --json` prints it."""
         failed, changed = sum(self.failed), sum(not f for f in self.failed[::10])
         cost = {"mean": -0.0001, "low": -0.00012, "high": -0.00008}
+        unsure = {"mean": 0.02, "low": -0.04, "high": 0.08}
         share = {"mean": -0.2, "low": -0.24, "high": -0.16}
         diff = [["=", "by the "], ["-", "river"], ["+", "stream"], ["=", " at noon"]]
         return {
@@ -145,7 +161,7 @@ class ReportData:
             },
             "metrics": {
                 "cost": {"unit": "USD", "rows": 500, "a": 0.0005, "b": 0.0004, "difference": cost, "relative": share},
-                "time": {"unit": "s", "rows": 500, "a": 1.8, "b": 1.9, "difference": share, "relative": share},
+                "time": {"unit": "s", "rows": 500, "a": 1.8, "b": 1.9, "difference": unsure, "relative": unsure},
             },
             "fields": [
                 {
@@ -192,7 +208,10 @@ class ReportData:
 
     def scores(self) -> dict[str, Any]:
         """Parts of the head on scores and expectations."""
-        worst = [{"row": 3, "reason": "The answer names no place."}, {"row": 5, "reason": "Two sentences are cut off."}]
+        worst = [
+            {"row": 3, "score": 0.11, "reason": "The answer names no place."},
+            {"row": 5, "score": 0.85, "reason": "Two sentences are cut off."},
+        ]
         return {
             "scores": [
                 {
@@ -206,7 +225,8 @@ class ReportData:
                     "worst": worst,
                 }
             ],
-            "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": {"row": 7}}],
+            "expectations": [{"name": "total is positive", "checked": 500, "missed": 12, "example": 7}],
+            "warnings": [{"text": "6 answers cut off at max_tokens", "column": "answers", "value": CUT_OFF}],
         }
 
     def detail(self, row: int) -> dict[str, Any]:
@@ -295,7 +315,6 @@ class ReportData:
             "without_run_folder": False,
             "notes": [],
             "diagram": None,
-            "nodes": {},
             "sessions": [
                 {
                     "id": 1,
@@ -322,6 +341,7 @@ class ReportData:
             ],
             "totals": {
                 "rows": {"ok": self.count - failed, "failed": failed, "unfinished": 0},
+                "missed_rows": sum(self.missed(row) is not None for row in range(self.count)),
                 "prompt_tokens": 220 * self.count,
                 "cached_prompt_tokens": 90 * self.count,
                 "completion_tokens": 110 * self.count,

@@ -86,5 +86,6 @@ def _values(column: Any) -> list[Any]:
     if isinstance(column, list):
         return column
     if "sets" in column:
-        return [[column["values"][place] for place in column["sets"][code]] for code in column["codes"]]
+        sets = [[column["values"][place] for place in places] for places in column["sets"]]
+        return [sets[code] if code >= 0 else None for code in column["codes"]]
     return [column["values"][code] if code >= 0 else None for code in column["codes"]]

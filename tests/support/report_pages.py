@@ -61,6 +61,13 @@ def matching(tab: Tab) -> str:
     return tab.text("#matches")
 
 
+def search(tab: Tab, words: str) -> None:
+    """Type into the search field in place of what is there."""
+    tab.run("(e => { e.focus(); e.select(); })(document.getElementById('search'))")
+    tab.type(words)
+    tab.run("new Promise(done => setTimeout(done))")
+
+
 def shown_ids(tab: Tab) -> list[str]:
     """The ids of the first rows that the table shows, in their order."""
     found: list[str] = tab.run(

@@ -1058,13 +1058,16 @@ NAMES: dict[str, tuple[str, list[str]]] = {
     ),
     "classes": (
         GOOD + "    output_json: Record\n  two: {description: a, expected_output: b, agent: writer, "
-        "output_json: shop.py:Foreign, output_pydantic: shop.py:NUMBER}\n",
+        "output_json: shop.py:Foreign, output_pydantic: shop.py:NUMBER}\n"
+        "  three: {description: a, expected_output: b, agent: writer, output_json: {type: object}}\n",
         [
             ":11: tasks.draft.output_json: needs a pydantic class as module:attr or file.py:attr, not 'Record'",
             ":12: tasks.two.output_json: 'shop.py:Foreign' is another class; a pydantic class (BaseModel) is needed "
             "here",
             ":12: tasks.two.output_pydantic: 'shop.py:NUMBER' is of type int; a pydantic class (BaseModel) is needed "
             "here",
+            ":13: tasks.three.output_json: needs a pydantic class, module:attr, and this is a mapping; a JSON Schema "
+            "goes into output_schema",
         ],
     ),
     "two kinds of output": (

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewrun.batch.inputs import IterableInputs
 from crewrun.batch.iterable_input import python_rows
+from crewrun.batch.program_inputs import IterableInputs
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import TableSource, open_source
 from crewrun.errors import UsageError
@@ -119,6 +119,14 @@ def test_a_row_shares_nothing_with_the_programs_own() -> None:
             {"a": {"b": [1, {2}]}}, "line 2: 'a.b[1]' is of the type set, which JSON does not have; ", id="a set"
         ),
         pytest.param({("a",): 1}, "line 2: \"('a',)\" is a tuple, and fields are named by texts", id="a key"),
+        pytest.param({"a": 1, 1: 2, "1": 3}, "line 2: '1' is the name of two fields", id="two keys of one name"),
+        pytest.param({"a": {1: 2, "1": 3}}, "line 2: 'a.1' is the name of two fields", id="two keys below"),
+        pytest.param({"a": -(10**4300)}, "line 2: 'a' is a number of more than 4,300 digits", id="a long number"),
+        pytest.param(
+            {"a": datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))},
+            "line 2: cannot be read: OverflowError: date value out of range",
+            id="a date that UTC does not have",
+        ),
     ],
 )
 async def test_a_row_that_is_none_fails_by_itself(row: Any, problem: str) -> None:
@@ -126,6 +134,28 @@ async def test_a_row_that_is_none_fails_by_itself(row: Any, problem: str) -> Non
     rows = await rows_of(source_of([{"a": 1}, row, {"a": 2}]))
     assert [row.inputs for row in rows] == [{"a": 1}, None, {"a": 2}]
     assert str(rows[1].problem).startswith(problem)
+
+
+async def test_the_longest_numbers_are_rows() -> None:
+    """A number of as many digits as Python reads is a number, and no decimal becomes a text of a billion zeros."""
+    content = {"longest": 10**4300 - 1, "decimal": Decimal("1e999999999"), "small": Decimal("1e-7")}
+    [row] = await rows_of(source_of([content]))
+    assert row.inputs == {"longest": 10**4300 - 1, "decimal": "1E+999999999", "small": "0.0000001"}
+
+
+class Stream:
+    """As some data sets that are streams: they have a `__len__`, which raises."""
+
+    def __len__(self) -> int:
+        raise TypeError("a stream has no length")
+
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        return iter([{"a": 1}])
+
+
+async def test_a_stream_whose_length_raises_is_read() -> None:
+    """How many rows there are is told by reading them."""
+    assert [row.inputs for row in await rows_of(source_of(Stream()))] == [{"a": 1}]
 
 
 async def test_an_iterable_that_raises_ends_the_rows_there() -> None:
@@ -220,9 +250,21 @@ async def test_frames_of_polars_are_rows() -> None:
         pytest.param({"a": 1}, "a list of rows is meant", id="one row"),
         pytest.param(b"a", "are no rows, but a text", id="bytes"),
         pytest.param(7, "cannot be iterated over", id="a number"),
+        pytest.param(pa.table([[1], [2]], ["a", "a"]), "has 2 columns of the name 'a'", id="columns of one name"),
     ],
 )
 def test_what_is_no_rows_is_refused(rows: Any, words: str) -> None:
     """At once, with what to give instead."""
     with pytest.raises(UsageError, match=words):
         python_rows(rows)
+
+
+def test_frames_whose_columns_are_no_fields_are_refused() -> None:
+    """One of two columns of the same name would be lost, and no row has fields of two names."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    with pytest.raises(UsageError, match="has 2 columns of the name '1'; rename them"):
+        python_rows(pandas.DataFrame([[1, 2]], columns=[1, "1"]))
+    with pytest.raises(UsageError, match="its columns have a MultiIndex"):
+        python_rows(pandas.DataFrame([[1]], columns=pandas.MultiIndex.from_tuples([("a", "b")])))
+    with pytest.raises(UsageError, match="is one column; give a DataFrame"):
+        python_rows(pandas.Series([1]))

@@ -17,7 +17,7 @@ from crewrun.report.columns import Codes, Numbers
 from crewrun.report.details import DetailPacks, choose_some, shortened
 from crewrun.report.fields import OutputFields
 from crewrun.report.histograms import histogram
-from crewrun.report.packs import encoded, pack, pack_file, plain
+from crewrun.report.packs import clean, encoded, pack, pack_file, plain
 from crewrun.report.texts import TextPacks, fitted
 from crewrun.report.timeline import Timeline
 
@@ -25,7 +25,7 @@ _TEXTS = st.text(st.characters(), max_size=40) | st.text(
     st.sampled_from("\ud800\udfff</script>\u202e\x00\x1b<!--&\"'\\"), max_size=40
 )
 _VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | _TEXTS,
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.floats() | _TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4),
     max_leaves=12,
 )
@@ -191,6 +191,27 @@ def test_values_that_come_late_stand_at_their_rows() -> None:
     columns = {name: json.loads(b"".join(column.pieces())) for name, column in fields.columns(7).items()}
     assert columns["output.n"] == [None, None, 1, None, 2, None, None]
     assert columns["output.city"] == {"values": ["Oslo"], "codes": [-1, -1, -1, -1, 0, 0, -1]}
+
+
+def test_two_fields_of_one_name_are_one_field() -> None:
+    """As `{"a.b": 1, "a": {"b": 2}}` has them: a row has one value, the last, and the rows after it have theirs."""
+    fields = OutputFields()
+    for row, output in enumerate([{"a.b": 1, "a": {"b": 2}}, {"a": {"b": 3}}, {"a.b": 4}]):
+        fields.see(row, output)
+    assert {name: json.loads(b"".join(column.pieces())) for name, column in fields.columns(3).items()} == {
+        "output.a.b": [2, 3, 4]
+    }
+    assert [field["empty_share"] for field in fields.to_json()] == [0]
+
+
+def test_integers_that_no_browser_has_are_texts() -> None:
+    """With all of their digits, in details and in the head; a field of such ids is not a field of amounts."""
+    large = 2**53 + 1
+    assert shortened({"id": [large, -large, 2**53 - 1, True]}) == {"id": [str(large), str(-large), 2**53 - 1, True]}
+    assert clean({"id": large}) == {"id": str(large)}
+    fields = OutputFields()
+    fields.see(0, {"id": large})
+    assert [field["kind"] for field in fields.to_json()] == ["text"]
 
 
 def test_details_are_in_small_packs_up_to_their_budget() -> None:

@@ -7,21 +7,22 @@ from pathlib import Path
 import pytest
 from support.browser import Browser, Tab
 from support.report_data import FAILURES, ReportData
-from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, shown_ids
+from support.report_pages import in_one_process, matching, needs_browser, page_of, ready, search, shown_ids
 from support.workspace import RESULTS, Place
 
 from crewrun.report.page import write_page
-from crewrun.report.page.assets import SCRIPTS, imports_of, source
+from crewrun.report.page.assets import SCRIPTS, source
 
 pytestmark = in_one_process
 
 
 def test_each_script_imports_only_from_those_before_it() -> None:
     """They share one scope in the page, where an import is nothing but a remark."""
-    order = [
-        (name, other) for at, name in enumerate(SCRIPTS) for other in imports_of(name) if other not in SCRIPTS[:at]
-    ]
-    assert order == []
+    imported = re.compile(r'^import .* from "\./(\w+)\.js";$', re.MULTILINE)
+    imports = {name: imported.findall(source(name)) for name in SCRIPTS}
+    assert imports["main"]
+    late = [(name, other) for at, name in enumerate(SCRIPTS) for other in imports[name] if other not in SCRIPTS[:at]]
+    assert late == []
 
 
 def test_no_two_scripts_have_a_name_in_common() -> None:
@@ -144,7 +145,47 @@ def test_a_link_opens_its_row_with_the_same_search(browser: Browser, tab: Tab, s
     assert other.text("#drawer-title") == "row-000005"
     state = "[document.getElementById('search').value, document.querySelector('[aria-sort=ascending]').innerText]"
     assert other.run(state) == ["river", "Cost"]
+    other.run("location.hash = 'row=nobody'")
+    other.wait("!document.querySelector('dialog').open")
     other.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("fragment", "words"),
+    [
+        ("#rows", "600 rows"),
+        ("#nothing", "600 rows"),
+        ("#row=nobody&sort=nothing&f.nothing=1&in=nowhere", "600 rows"),
+        ("#f.category=nothing", "0 of 600 rows match"),
+        ("#f.output.city=nothing", "0 of 600 rows match"),
+        ("#f.tools=nothing", "0 of 600 rows match"),
+    ],
+)
+def test_a_link_with_what_the_page_does_not_have(browser: Browser, small: Path, fragment: str, words: str) -> None:
+    """To a part of the page, or made by hand: the table has the rows that match, all of them if nothing is asked."""
+    tab = ready(browser.open(small, fragment))
+    assert (matching(tab), bool(shown_ids(tab)), tab.problems) == (words, words == "600 rows", [])
+    tab.close()
+
+
+@needs_browser
+def test_a_text_of_json_has_its_digits(browser: Browser, tmp_path: Path) -> None:
+    """Laid out, with every number and key as it is in the text; nested too deeply, it is shown as it came."""
+    text = '{"b":12345678901234567890,"10":[1.0,{}],"2":"caf\\u00e9, [x]","b":[]}'
+    laid_out = '{\n  "b": 12345678901234567890,\n  "10": [\n    1.0,\n    {}\n  ],\n  "2": "café, [x]",\n  "b": []\n}'
+    tab = ready(
+        browser.open(
+            page_of(ReportData(2, changes={0: {"error": text}, 1: {"error": "[" * 20_000 + "]" * 20_000}}), tmp_path),
+            "#row=row-000000",
+        )
+    )
+    tab.wait("document.querySelector('.part.failure pre')")
+    assert tab.run("document.querySelector('.part.failure pre').textContent") == laid_out
+    tab.press("j")
+    tab.wait("document.querySelector('.part.failure pre').textContent.startsWith('[[[[')")
+    assert tab.problems == []
+    tab.close()
 
 
 @needs_browser
@@ -295,13 +336,6 @@ def test_paper_has_no_controls(tab: Tab) -> None:
     hidden = ".bar-top, .filters, .copy, #failures .quiet"
     assert not tab.run(f"[...document.querySelectorAll({json.dumps(hidden)})].some(e => e.checkVisibility())")
     assert tab.run("['.figures', '#failures', '.grid-row'].every(s => document.querySelector(s).checkVisibility())")
-
-
-def search(tab: Tab, words: str) -> None:
-    """Type into the search field in place of what is there."""
-    tab.run("(e => { e.focus(); e.select(); })(document.getElementById('search'))")
-    tab.type(words)
-    tab.run("new Promise(done => setTimeout(done))")
 
 
 def choose(tab: Tab, title: str, value: str) -> None:

@@ -5,6 +5,7 @@ import gc
 import inspect
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -27,6 +28,7 @@ from crewrun import (
     Agent,
     BatchFailed,
     Crew,
+    CrewrunWarning,
     DefinitionError,
     Flow,
     Run,
@@ -154,6 +156,53 @@ def test_a_run_without_an_output_lives_in_a_folder_named_after_the_crew(tmp_path
     assert (counts(first), counts(second), len(second)) == ((3, 0, 0), (2, 3, 0), 5)
     assert Run.open("My-crew-news-run").summary == second.summary
     assert counts(run_batch(topics(5), crew_of("offline", "My crew: news"), fresh=True)) == (5, 0, 0)
+
+
+def test_a_run_never_shows_the_rows_of_another() -> None:
+    """Results that go are warned about, at the program's line, and their run says so; the file's latest run has it."""
+    first = run_batch(topics(3), crew_of())
+    more = run_batch(topics(5), crew_of())
+    assert (len(first), len(more)) == (5, 5)  # rows that were added replace nothing
+    with pytest.warns(
+        CrewrunWarning, match="research-run/results.jsonl: 5 results of earlier calls were removed"
+    ) as told:
+        other = run_batch([{"topic": "other"}], crew_of())
+    assert [warning.filename for warning in told] == [__file__]
+    for read in (len, list, Run.to_arrow, lambda run: run.failures):
+        with pytest.raises(
+            UsageError, match=r"a later run with other rows has removed 5 of them\. Run\.open\(\) reads"
+        ):
+            read(first)
+    assert (repr(first), "has removed 5" in first._repr_html_()) == (
+        "Run('research-run/results.jsonl', 3 ok, 0 failed)",
+        True,
+    )
+    assert (len(other), len(Run.open("research-run"))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("about", "fresh", "words"),
+    [("On", True, "a later run has started over"), ("All about", False, "with another crew or model")],
+    ids=["fresh", "another crew"],
+)
+@pytest.mark.parametrize("output", ["out.jsonl", "out.csv"])
+def test_a_run_whose_results_were_replaced_says_so(output: str, about: str, fresh: bool, words: str) -> None:
+    """Whether the same rows ran again in a new run or under another definition."""
+    first = run_batch(topics(2), crew_of(), output)
+    changed = crew_of()
+    changed.tasks[0].description = f"{about} {{topic}}"
+    second = run_batch(topics(2), changed, output, fresh=fresh)
+    with pytest.raises(UsageError, match=words):
+        len(first)
+    assert len(second) == len(Run.open(output)) == 2
+
+
+def test_a_status_that_rows_do_not_have_is_refused() -> None:
+    """At the call, though rows are read one by one later."""
+    run = run_batch(topics(1), crew_of())
+    for read in (run.rows, run.to_arrow):
+        with pytest.raises(UsageError, match=r"status='fialed': rows end 'ok' or 'failed' \(did you mean 'failed'\?\)"):
+            read("fialed")  # type: ignore[arg-type]
 
 
 def test_a_crew_file_is_named_by_itself_or_by_its_folder(tmp_path: Path) -> None:
@@ -312,10 +361,13 @@ def test_cancelling_closes_the_run_so_that_the_same_call_goes_on(backend: str) -
 
     async def main() -> tuple[Run, Run]:
         slow = crew_of("offline?latency=0.2")
-        with anyio.move_on_after(0.5) as scope:
-            await arun_batch(topics(30), slow, max_concurrent=5)
-        assert scope.cancelled_caught
-        cancelled = Run.open("research-run/results.jsonl")
+        results = Path("research-run/results.jsonl")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: arun_batch(topics(30), slow, max_concurrent=5))
+            while not (results.exists() and results.stat().st_size):
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        cancelled = Run.open(results)
         return cancelled, await arun_batch(topics(30), slow, max_concurrent=30)
 
     cancelled, whole = anyio.run(main, backend=backend)
@@ -323,6 +375,20 @@ def test_cancelling_closes_the_run_so_that_the_same_call_goes_on(backend: str) -
     done = cancelled.summary["rows"]["ok"]
     assert 0 < done < 30
     assert counts(whole) == (30 - done, done, 0)
+
+
+def test_an_async_iterable_is_refused_in_another_loop_than_asyncios() -> None:
+    """It would be awaited in a loop that is not its own."""
+
+    async def rows() -> AsyncIterator[dict[str, Any]]:
+        await anyio.sleep(0)
+        yield {"topic": "a"}
+
+    async def main() -> None:
+        await arun_batch(rows(), crew_of())
+
+    with pytest.raises(UsageError, match="give a generator that is not async"):
+        anyio.run(main, backend="trio")
 
 
 def test_a_run_that_is_held_is_refused_and_can_be_watched() -> None:
@@ -449,3 +515,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     """With what a run is."""
     with pytest.raises(UsageError, match="nothing: no such run; RUN is a results file"):
         Run.open("nothing")
+
+
+def test_a_run_whose_process_died_does_not_look_like_one_that_is_going(tmp_path: Path) -> None:
+    """It has no exit code either."""
+    shutil.copytree(ROOT / "tests" / "data" / "runs_of_2a01590", tmp_path / "old")
+    run = Run.open(tmp_path / "old" / "in.results.jsonl")
+    assert (run.exit_code, run.is_going) == (None, False)
+    assert repr(run).endswith("2 ok, 1 failed, its process died)")

@@ -37,6 +37,22 @@ def test_figures_hold_together(values: list[float]) -> None:
     assert all(values[int(row.id)] == row.score and row.reason == f"row {row.id}" for row in one.worst)
 
 
+@given(st.lists(st.integers(min_value=-(10**15), max_value=10**15) | st.integers(2, 30), min_size=2, max_size=30))
+def test_ranges_of_whole_numbers_have_the_same_number_of_them(values: list[int]) -> None:
+    """So no range is empty because of where its edges are; there are at most ten."""
+    one = figures(values)
+    if not one.is_whole:
+        assert max(values) == min(values) or {*values} == {0, 1}
+        return
+    width = one.edges[1] - one.edges[0]
+    assert width >= 1
+    assert width.is_integer()
+    assert one.edges == [min(values) + i * width for i in range(len(one.counts) + 1)]
+    assert one.counts == [sum(low <= value < low + width for value in values) for low in one.edges[:-1]]
+    assert len(one.counts) <= 10
+    assert min(one.counts[0], one.counts[-1]) > 0
+
+
 @given(st.lists(st.booleans(), min_size=2, max_size=30))
 def test_a_share_stays_a_share(values: list[bool]) -> None:
     """Its interval is within 0 and 1 and has some width, also where all rows are alike."""
@@ -83,6 +99,19 @@ def test_what_is_no_score_is_refused(value: Any) -> None:
     """With the function's name."""
     with pytest.raises(BadScore, match=r"^f returned "):
         scores_of(value, "f")
+
+
+def test_an_array_is_no_score_and_a_scalar_of_numpy_is_one() -> None:
+    """An array of one number too: the next row's may have two."""
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
+    assert scores_of({"a": numpy.float64(0.5), "b": numpy.bool_(True), "c": numpy.array(2)}, "f") == {
+        "a": 0.5,
+        "b": True,
+        "c": 2,
+    }
+    for array in (numpy.array([1, 2]), numpy.array([1])):
+        with pytest.raises(BadScore, match=r"^f returned array"):
+            scores_of(array, "f")
 
 
 def test_a_digest_is_of_what_is_judged() -> None:

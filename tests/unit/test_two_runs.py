@@ -216,9 +216,11 @@ def test_a_condition_that_is_refused(text: str, message: str) -> None:
         ("output.cost.low<95%", ("output.cost.low", "<", 95, True, "mean")),
         ("output.a>b<95%", ("output.a>b", "<", 95, True, "mean")),
         ("tokens<-.5", ("tokens", "<", -0.5, False, "mean")),
+        ("expect.label.high<0", ("expect.label", "<", 0, False, "high")),
     ],
 )
 def test_a_condition_that_is_understood(text: str, parts: tuple[Any, ...]) -> None:
     """Spaces do not matter; a field may be called anything."""
     condition = parse_condition(text)
-    assert (condition.name, condition.operator, condition.number, condition.is_percent, condition.part) == parts
+    relation = condition.inequality
+    assert (condition.name, relation.operator, relation.number, relation.is_percent, condition.part) == parts

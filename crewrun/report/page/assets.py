@@ -15,6 +15,7 @@ SCRIPTS = (
     "packs",
     "values",
     "words",
+    "row_link",
     "charts",
     "columns",
     "texts",
@@ -57,11 +58,6 @@ def style() -> str:
 def source(name: str) -> str:
     """The script called `name`, as it is in this folder."""
     return files(__package__).joinpath(f"{name}.js").read_text(encoding="utf-8")
-
-
-def imports_of(name: str) -> list[str]:
-    """The names of the scripts that `name` imports from."""
-    return _IMPORT.findall(source(name))
 
 
 def policy() -> str:

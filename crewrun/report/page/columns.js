@@ -2,9 +2,10 @@
 import { formatOf, sameDigits } from "./format.js";
 
 /**
- * @typedef {{key: string, title: string, kind: "code"|"number"|"text", unit?: string, values?: any[],
+ * @typedef {{key: string, title: string, kind: "code"|"set"|"number"|"text", unit?: string, values?: any[], sets?: number[][],
  *   codes?: Int32Array|Uint8Array|Uint16Array, numbers?: Float64Array, format?: (n: number) => string, texts?: string[]}} Column
- * A `code` column has few values: `codes` are indexes into `values`, -1 for none. NaN is a missing number.
+ * A `code` column has few values: `codes` are indexes into `values`, -1 for none. In a `set` column they are indexes into
+ * `sets`, whose members are indexes into `values`. NaN is a missing number.
  */
 
 const TITLES = {
@@ -20,6 +21,9 @@ const TITLES = {
   started: "Started",
   change: "Change",
   line: "Line",
+  tools: "Tools called",
+  missed: "Missed",
+  answers: "Answers",
 };
 const UNITS = { cost: "money", time: "ms", started: "time", prompt_tokens: "tokens", completion_tokens: "tokens" };
 
@@ -29,10 +33,9 @@ export class Rows {
     this.count = pack.count;
     /** @type {Map<string, Column>} */
     this.columns = new Map();
-    /** @type {{values: string[], sets: number[][], codes: number[]}|null} */
-    this.tools = pack.columns.tools ?? null;
     for (const [key, data] of Object.entries(pack.columns)) {
-      if (key !== "tools") this.columns.set(key, column(key, titles[key] ?? titleOf(key), data));
+      const one = column(key, titles[key] ?? titleOf(key), data);
+      if (key !== "tools" || one.values.length) this.columns.set(key, one);
     }
   }
 
@@ -51,6 +54,7 @@ export class Rows {
     const one = this.columns.get(key);
     if (!one) return null;
     if (one.kind === "text") return one.texts[row];
+    if (one.kind === "set") return namesOf(one, row);
     if (one.kind === "code") return one.codes[row] < 0 ? null : one.values[one.codes[row]];
     return Number.isNaN(one.numbers[row]) ? null : one.numbers[row];
   }
@@ -60,13 +64,8 @@ export class Rows {
     const one = this.columns.get(key);
     const value = this.value(key, row);
     if (value === null || value === undefined) return "";
+    if (one.kind === "set") return value.join(", ");
     return one.kind === "number" ? one.format(value) : asText(value);
-  }
-
-  /** Names of the tools that a row called. @param {number} row */
-  toolsOf(row) {
-    if (!this.tools) return [];
-    return (this.tools.sets[this.tools.codes[row]] ?? []).map((at) => this.tools.values[at]);
   }
 
   /** @param {string} id */
@@ -80,6 +79,11 @@ export function asText(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** The names that a `set` column has for a row, null where it has no set. @param {Column} one @param {number} row */
+function namesOf(one, row) {
+  return one.codes[row] < 0 ? null : one.sets[one.codes[row]].map((at) => one.values[at]);
+}
+
 function titleOf(key) {
   return TITLES[key] ?? key.replace(/^(output|score)\./, "");
 }
@@ -87,6 +91,7 @@ function titleOf(key) {
 function column(key, title, data) {
   if (!Array.isArray(data)) {
     const codes = Int32Array.from(data.codes, (code) => code ?? -1);
+    if (data.sets) return { key, title, kind: "set", values: data.values, sets: data.sets, codes };
     return { key, title, kind: "code", values: data.values, codes };
   }
   if (key === "id" || data.some((value) => typeof value === "string")) {
@@ -110,7 +115,7 @@ export function orderBy(rows, key, descending) {
   const order = Uint32Array.from({ length: rows.count }, (_, row) => row);
   const one = key ? rows.get(key) : null;
   if (!one) return order;
-  const ranks = one.kind === "number" ? one.numbers : one.kind === "code" ? ranksOf(one) : null;
+  const ranks = one.kind === "number" ? one.numbers : one.kind === "text" ? null : ranksOf(one);
   if (ranks) return byNumbers(order, ranks, descending);
   const texts = one.texts;
   const sign = descending ? -1 : 1;
@@ -118,10 +123,11 @@ export function orderBy(rows, key, descending) {
 }
 
 function ranksOf(one) {
-  const places = one.values.map((_, at) => at);
-  places.sort((a, b) => (one.values[a] < one.values[b] ? -1 : one.values[a] > one.values[b] ? 1 : a - b));
+  const values = one.kind === "set" ? one.sets.map((set) => set.map((at) => one.values[at]).join(", ")) : one.values;
+  const places = values.map((_, at) => at);
+  places.sort((a, b) => (values[a] < values[b] ? -1 : values[a] > values[b] ? 1 : a - b));
   const rankOf = new Float64Array(places.length);
-  places.forEach((at, rank) => (rankOf[at] = rank));
+  places.forEach((at, rank) => (rankOf[at] = values[at] === "" && one.kind === "set" ? NaN : rank));
   return Float64Array.from(one.codes, (code) => (code < 0 ? NaN : rankOf[code]));
 }
 

@@ -1,8 +1,9 @@
 // What became of the rows from the run before (A) to this one (B): the JSON of `crewrun compare`.
 import { stack } from "./charts.js";
-import { h, section, smallTable } from "./dom.js";
+import { beginning, h, section, smallTable } from "./dom.js";
 import { asText } from "./columns.js";
 import { count, counted, duration, money, number, percent } from "./format.js";
+import { rowLink } from "./row_link.js";
 import { inline } from "./words.js";
 
 const CHANGES = [
@@ -21,9 +22,8 @@ const METRICS = {
   time: "Time",
 };
 
-/** @param {any} head @param {{open: (row: number) => void, value: (key: string, value: string) => void}} act
- * @param {Promise<import("./columns.js").Rows>} rows */
-export function comparison(head, act, rows) {
+/** @param {any} head @param {import("./row_link.js").RowActs & {value: (key: string, value: string) => void}} act */
+export function comparison(head, act) {
   const data = head.comparison;
   if (!data) return null;
   const sides = ["a", "b"].map((key) =>
@@ -41,7 +41,7 @@ export function comparison(head, act, rows) {
     changeCounts(data, act),
     metricsTable(data),
     fieldsTable(data),
-    examples(data, act, rows),
+    examples(data, act),
     ...(data.notes ?? []).map((note) => h("p", { class: "note", text: note })),
   );
 }
@@ -88,22 +88,34 @@ function signed(text, n) {
   return n > 0 ? `+${text}` : text.replace(/^-/, "−");
 }
 
+/** How a mean changed, as `crewrun compare` says it: relative to A where that can be said, else as a difference. */
+function changeOf({ unit, a, b, difference, relative }) {
+  if (a === b && (!difference || difference.low === difference.high)) return { change: "same", range: "", remark: "" };
+  const inUnit = (n) => signed(amount(unit, n), n);
+  const interval = relative ?? difference;
+  if (!interval) return { change: a === null || b === null ? "–" : inUnit(b - a), range: "–", remark: "" };
+  const words = relative ? (n) => signed(`${(100 * n).toFixed(Math.abs(n) < 0.000995 ? 2 : 1)} %`, n) : inUnit;
+  const isSure = interval.low > 0 || interval.high < 0;
+  return {
+    change: words(interval.mean),
+    range: `${words(interval.low)} to ${words(interval.high)}`,
+    remark: isSure ? "" : "may be chance",
+    isSure,
+  };
+}
+
 function metricsTable({ metrics, interval }) {
   const rows = Object.entries(metrics ?? {})
     .filter(([, one]) => one.rows)
     .map(([name, one]) => {
-      const { difference, relative } = one;
-      const range = difference
-        ? `${signed(amount(one.unit, difference.low), difference.low)} to ${signed(amount(one.unit, difference.high), difference.high)}`
-        : "–";
-      const share = relative ? signed(`${Number((100 * relative.mean).toPrecision(3))} %`, relative.mean) : "–";
-      const isSure = difference && (difference.low > 0 || difference.high < 0);
+      const { change, range, remark, isSure } = changeOf(one);
       return [
         METRICS[name] ?? name,
         amount(one.unit, one.a),
         amount(one.unit, one.b),
-        h(isSure ? "b" : "span", { text: share }),
+        h(isSure ? "b" : "span", { text: change }),
         range,
+        h("span", { class: "about", text: remark }),
         count(one.rows),
       ];
     });
@@ -114,7 +126,7 @@ function metricsTable({ metrics, interval }) {
     {},
     h("h3", { text: "Per row, in the rows of both runs" }),
     smallTable(
-      ["Mean of", ">A", ">B", ">Change", `>Difference, ${level} % interval`, ">Rows"],
+      ["Mean of", ">A", ">B", ">Change", `>${level} % interval`, "", ">Rows"],
       rows,
       "Cost, tokens and time per row",
     ),
@@ -170,24 +182,18 @@ function changesOf(one) {
   );
 }
 
-function examples({ examples: list }, act, rows) {
+function examples({ examples: list }, act) {
   if (!list?.length) return null;
   return h(
     "div",
     {},
     h("h3", { text: "Examples, drawn at random" }),
-    h("ol", { class: "failures" }, ...list.map((one) => example(one, act, rows))),
+    h("ol", { class: "failures" }, ...list.map((one) => example(one, act))),
   );
 }
 
-function example(one, act, rows) {
+function example(one, act) {
   const isHere = one.row !== undefined && one.row !== null;
-  const open = h(isHere ? "button" : "b", { type: isHere && "button", class: isHere && "link", text: one.id });
-  if (isHere)
-    open.addEventListener("click", async () => {
-      await rows;
-      act.open(one.row);
-    });
   return h(
     "li",
     {},
@@ -195,11 +201,11 @@ function example(one, act, rows) {
       "div",
       { class: "failure-head" },
       h("span", { class: `kind change-word change-${one.change}`, text: one.change }),
-      open,
+      ...(isHere ? rowLink(one.row, one.id, act) : [h("b", { text: one.id })]),
     ),
     h("dl", { class: "fields" }, ...differencesOf(one)),
     one.more_differences
-      ? h("p", { class: "about", text: `${counted(one.more_differences, "more field")} differ` })
+      ? h("p", { class: "about", text: `${counted(one.more_differences, "more field")} differ${one.more_differences === 1 ? "s" : ""}` })
       : null,
   );
 }
@@ -210,14 +216,14 @@ function differencesOf(one) {
   if (one.differences?.length) {
     return one.differences.map((difference) => entry(difference.field || "output", differenceOf(difference)));
   }
-  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: ending(one[side]).slice(0, 600) })));
+  return ["a", "b"].map((side) => entry(side.toUpperCase(), h("span", { text: beginning(ending(one[side]), 600) })));
 }
 
 const SIGNS = { "=": "same", "-": "old", "+": "new" };
 
 function differenceOf(difference) {
   if (difference.diff?.length) return inline(difference.diff.map(([sign, text]) => [SIGNS[sign] ?? "same", text]));
-  const text = (side) => (side in difference ? asText(difference[side]).slice(0, 600) : "missing");
+  const text = (side) => (side in difference ? beginning(asText(difference[side]), 600) : "missing");
   return h("span", { class: "diff", dir: "auto" }, h("del", { text: text("a") }), " → ", h("ins", { text: text("b") }));
 }
 

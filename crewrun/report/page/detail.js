@@ -5,26 +5,26 @@ import { textBlock, valueBlock } from "./values.js";
 import { side, wordDiff } from "./words.js";
 
 /**
- * @param {number} row @param {any} found `details` of the row, null where the page has none
+ * @param {number} row @param {any} details of the row, null where the page has none
  * @param {{head: any, rows: import("./columns.js").Rows, texts: import("./texts.js").Texts}} page
  */
-export function detail(row, found, page) {
+export function detail(row, details, page) {
   const { rows } = page;
-  const record = found?.record ?? null;
+  const record = details?.record ?? null;
   return h(
     "div",
     {},
     facts(row, rows, record),
     error(row, record, page),
     ...scoresOf(row, rows),
-    expectations(record),
-    part("Input", found ? valueBlock(record?.input ?? null) : shortened(row, "input", page)),
-    found?.other
-      ? compared(record, found.other)
-      : part("Output", found ? valueBlock(record?.output ?? null) : shortened(row, "output", page)),
-    found ? null : notHere(row, page),
+    expectations(row, record, page),
+    part("Input", details ? valueBlock(record?.input ?? null) : shortened(row, "input", page)),
+    details?.other
+      ? compared(record, details.other)
+      : part("Output", details ? valueBlock(record?.output ?? null) : shortened(row, "output", page)),
+    details ? null : notHere(row, page),
     tasks(record),
-    calls(found),
+    calls(details),
   );
 }
 
@@ -48,7 +48,7 @@ function facts(row, rows, record) {
     if (rows.has(key)) add(rows.get(key).title, rows.shown(key, row));
   }
   add("Models", (record?.models ?? []).join(", "));
-  add("Tools", rows.toolsOf(row).join(", "));
+  for (const key of ["tools", "answers"]) if (rows.has(key)) add(rows.get(key).title, rows.shown(key, row));
   add("Attempts", record?.attempts > (record?.usage?.calls ?? 1) ? count(record.attempts) : "");
   add("Files", (record?.files ?? []).join(", "));
   return list;
@@ -56,12 +56,12 @@ function facts(row, rows, record) {
 
 function error(row, record, { rows, texts }) {
   if (rows.value("status", row) !== "failed") return null;
-  const found = record?.error;
-  const message = found?.message ?? texts.of("error", row) ?? "";
+  const problem = record?.error;
+  const message = problem?.message ?? texts.of("error", row) ?? "";
   const about = [
     rows.value("category", row),
-    found?.type,
-    found?.http_status && `HTTP ${found.http_status}`,
+    problem?.type,
+    problem?.http_status && `HTTP ${problem.http_status}`,
     rows.value("task", row) && `task ${rows.value("task", row)}`,
   ];
   return h(
@@ -70,7 +70,7 @@ function error(row, record, { rows, texts }) {
     h("h3", { text: "Error" }),
     h("p", { class: "about", text: about.filter(Boolean).join(" · ") }),
     textBlock(message),
-    found?.raw ? h("details", {}, h("summary", { text: "The reply as it came" }), textBlock(String(found.raw))) : null,
+    problem?.raw ? h("details", {}, h("summary", { text: "The reply as it came" }), textBlock(String(problem.raw))) : null,
   );
 }
 
@@ -91,7 +91,9 @@ function scoresOf(row, rows) {
   ];
 }
 
-function expectations(record) {
+function expectations(row, record, { texts }) {
+  const missed = record ? null : texts.of("missed", row);
+  if (missed) return part("Missed expectations", h("p", { class: "missed diff", text: missed }));
   const entries = Object.entries(record?.expectations ?? {});
   if (!entries.length) return null;
   const words = (value) =>
@@ -160,12 +162,12 @@ function tasks(record) {
   );
 }
 
-function calls(found) {
-  if (!found) return null;
-  const list = found.calls ?? [];
+function calls(details) {
+  if (!details) return null;
+  const list = details.calls ?? [];
   const none = list.length ? null : h("p", { class: "nothing", text: "The journal has no calls of this row." });
-  const why = found.no_prompt
-    ? h("p", { class: "note", text: `Prompts that are not shown: ${found.no_prompt}.` })
+  const why = details.no_prompt
+    ? h("p", { class: "note", text: `Prompts that are not shown: ${details.no_prompt}.` })
     : null;
   return part(`Calls (${list.length})`, none, why, ...list.map((call, at) => oneCall(call, at + 1)));
 }

@@ -1,10 +1,13 @@
 // How time, cost and the fields of outputs are distributed, with links to the rows at the ends.
 import { bars, histogram } from "./charts.js";
 import { h, section } from "./dom.js";
-import { count, duration, money, number, percent } from "./format.js";
+import { counted, count, duration, money, number, percent } from "./format.js";
+import { rowLinks } from "./row_link.js";
+
+const MOST_LINKS = 10;
 
 /**
- * @param {any} head @param {{open: (row: number) => void, range: (key: string, low: number, high: number) => void}} act
+ * @param {any} head @param {import("./row_link.js").RowActs & {range: (key: string, low: number, high: number) => void}} act
  * @param {Promise<import("./columns.js").Rows>} rows
  */
 export function distributions(head, act, rows) {
@@ -14,8 +17,8 @@ export function distributions(head, act, rows) {
       ? card(title, histogram(values, { label: title, format, pick: (low, high) => act.range(key, low, high) }))
       : null;
   const perRow = [
-    [chart("Time per row", "time", data.row_time, duration), rowLinks("Slowest", head.slowest, rows, "time", act)],
-    [chart("Cost per row", "cost", data.row_cost, money), rowLinks("Dearest", head.dearest, rows, "cost", act)],
+    [chart("Time per row", "time", data.row_time, duration), endRows("Slowest", head.slowest, rows, "time", act)],
+    [chart("Cost per row", "cost", data.row_cost, money), endRows("Most expensive", head.dearest, rows, "cost", act)],
   ].filter(([drawing]) => drawing);
   const tasks = Object.entries(data.tasks ?? {});
   if (!perRow.length && !tasks.length) return null;
@@ -51,23 +54,15 @@ function card(title, ...children) {
   return h("div", { class: "card" }, h("h3", { text: title }), ...children);
 }
 
-/** Buttons that open rows, named by their ids. @param {string} title @param {number[]} numbers */
-function rowLinks(title, numbers, rows, key, act) {
+/** The rows at an end of a distribution. @param {string} title @param {number[]} numbers */
+function endRows(title, numbers, rows, key, act) {
   if (!numbers?.length) return null;
-  const list = h("ul", { class: "row-links" });
+  const part = h("div", {}, h("h4", { text: title }));
   rows.then((all) => {
-    for (const row of numbers.slice(0, 10)) {
-      const button = h(
-        "button",
-        { type: "button", class: "link" },
-        h("span", { text: all.value("id", row) }),
-        h("span", { class: "n", text: key ? all.shown(key, row) : "" }),
-      );
-      button.addEventListener("click", () => act.open(row));
-      list.append(h("li", {}, button));
-    }
+    const list = numbers.slice(0, MOST_LINKS).map((row) => ({ row, figure: all.shown(key, row) }));
+    part.append(rowLinks(list, all, act));
   });
-  return h("div", {}, h("h4", { text: title }), list);
+  return part;
 }
 
 /** The fields of structured outputs. @param {any} head @param {{value: (key: string, value: string) => void, range: (key: string, low: number, high: number) => void}} act */
@@ -93,7 +88,7 @@ function fieldCard(one, act) {
   const about = [
     one.kind === "number"
       ? `${number(one.min)} to ${number(one.max)}, mean ${number(one.mean)}`
-      : `${count(one.values?.length ?? 0)} values`,
+      : counted(one.values?.length ?? 0, "value"),
     filled(one),
   ];
   let drawing = null;
@@ -113,7 +108,7 @@ function valueBars(one, act) {
   const values = one.values.map(([value, n]) => [typeof value === "string" ? value : JSON.stringify(value), n]);
   const whole = values.reduce((sum, [, n]) => sum + n, 0);
   const show = (n) => `${count(n)} · ${percent(n, whole)}`;
-  const how = { whole, show, pick: (value) => act.value(one.key, value) };
+  const how = { show, pick: (value) => act.value(one.key, value) };
   if (values.length <= 8) return bars(values, how);
   return h(
     "div",

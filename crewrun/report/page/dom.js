@@ -66,6 +66,12 @@ export function plain(value) {
   return String(value ?? "").replace(HIDDEN_ALL, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** At most `most` characters, and no half of one at the end.
+ * @param {string} text @param {number} most */
+export function beginning(text, most) {
+  return text.slice(0, /[\ud800-\udbff]/.test(text.charAt(most - 1)) ? most - 1 : most);
+}
+
 /** A line of text with a button that copies it.
  * @param {string} text @param {string} what what it is, for the button's name */
 export function copyable(text, what) {

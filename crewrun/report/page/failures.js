@@ -1,9 +1,10 @@
 // Why rows failed: one entry per kind of failure, with an example and the command that tries them again.
 import { copyable, h, section, smallTable } from "./dom.js";
 import { count, counted } from "./format.js";
+import { rowLink } from "./row_link.js";
 import { textBlock } from "./values.js";
 
-/** @param {any} head @param {{open: (row: number) => void, failed: (category: string, task: string|null) => void}} act */
+/** @param {any} head @param {import("./row_link.js").RowActs & {failed: (category: string, task: string|null) => void}} act */
 export function failures(head, act) {
   const groups = head.failures ?? [];
   if (!groups.length) return null;
@@ -22,8 +23,7 @@ function failure(group, act) {
   const open =
     example.id === undefined || example.row === undefined || example.row === null
       ? null
-      : h("button", { type: "button", class: "link", text: example.id });
-  open?.addEventListener("click", () => act.open(example.row));
+      : h("span", { class: "about row-example" }, "for example row ", ...rowLink(example.row, example.id, act));
   const filter = h("button", { type: "button", class: "quiet", text: "Show these in the table" });
   filter.addEventListener("click", () => act.failed(group.category, group.task ?? null));
   return h(
@@ -38,7 +38,7 @@ function failure(group, act) {
     ),
     group.cause ? h("p", { text: group.cause }) : null,
     example.message ? textBlock(example.message) : null,
-    h("p", { class: "failure-links" }, open ? h("span", { class: "about" }, "for example row ", open) : null, filter),
+    h("p", { class: "failure-links" }, open, filter),
     group.retry_command ? copyable(group.retry_command, "retry command") : null,
   );
 }

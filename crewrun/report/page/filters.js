@@ -1,23 +1,26 @@
 // The bar above the table: search, filters, how many rows match.
-import { h, plain, put } from "./dom.js";
+import { beginning, h, plain, put } from "./dom.js";
 import { count } from "./format.js";
-import { NONE, noQuery, valueCounts } from "./query.js";
+import { ANY, NONE, noQuery, searchFields, valueCounts } from "./query.js";
 
 const MOST_VALUES = 200;
 const TYPING_MS = 80;
 
 export class Filters {
-  /** @param {import("./query.js").Query} query @param {() => void} changed called after every change */
-  constructor(query, changed) {
+  /** @param {import("./query.js").Query} query @param {() => void} changed called after every change
+   * @param {() => void} leave called when the reader goes from the search to the rows */
+  constructor(query, changed, leave) {
     this.query = query;
+    this.leave = leave;
     this.changed = changed;
     this.inputs = new Map();
     this.search = this.searchField();
     this.where = h(
       "select",
       { "aria-label": "Where to search" },
-      ...["all", "id", "input", "output", "error"].map((value) =>
-        h("option", { value, text: value === "all" ? "everywhere" : `in ${value}` }),
+      h("option", { value: "all", text: "everywhere" }),
+      ...searchFields(query.rows).map((value) =>
+        h("option", { value, text: value === "missed" ? "in expectations" : `in ${value}` }),
       ),
     );
     this.where.addEventListener("change", () => this.set({ field: this.where.value }));
@@ -60,9 +63,16 @@ export class Filters {
       clearTimeout(timer);
       timer = setTimeout(() => this.set({ q: input.value }), this.query.rows.count > 20_000 ? TYPING_MS : 0);
     });
-    input.addEventListener("change", () => {
+    const searchNow = () => {
       clearTimeout(timer);
       if (input.value !== this.query.state.q) this.set({ q: input.value });
+    };
+    input.addEventListener("change", searchNow);
+    input.addEventListener("keydown", (event) => {
+      if (!["ArrowDown", "Enter"].includes(event.key) || event.isComposing) return;
+      event.preventDefault();
+      searchNow();
+      this.leave();
     });
     return input;
   }
@@ -85,9 +95,10 @@ export class Filters {
 
   fields() {
     const { rows } = this.query;
-    const fields = rows.tools && rows.tools.values.length ? [this.choice("tool", "Tool called")] : [];
+    const fields = [];
     for (const [key, column] of rows.columns) {
       if (key === "status" || column.kind === "text") continue;
+      if (column.kind === "set") fields.push(this.setChoice(key, column));
       if (column.kind === "code" && column.values.length) fields.push(this.choice(key, column.title));
       if (column.kind === "number" && !["line", "started"].includes(key)) fields.push(this.range(key, column));
     }
@@ -97,11 +108,20 @@ export class Filters {
   choice(key, title) {
     const select = h("select", {}, h("option", { value: "", text: "any" }));
     for (const [value, n] of valueCounts(this.query.rows, key).slice(0, MOST_VALUES)) {
-      select.append(h("option", { value, text: `${value === NONE ? "none" : value.slice(0, 60)} (${count(n)})` }));
+      select.append(h("option", { value, text: `${value === NONE ? "none" : beginning(value, 60)} (${count(n)})` }));
     }
     select.addEventListener("change", () => this.setValue(key, select.value));
     this.inputs.set(key, select);
     return h("label", {}, h("span", { text: title }), select);
+  }
+
+  /** As `choice`, of names of which a row may have several. */
+  setChoice(key, column) {
+    const field = this.choice(key, key === "missed" ? "Missed expectation" : column.title);
+    const select = this.inputs.get(key);
+    if (column.values.length > 1) select.append(h("option", { value: ANY, text: "at least one" }));
+    select.append(h("option", { value: NONE, text: "none" }));
+    return field;
   }
 
   range(key, column) {

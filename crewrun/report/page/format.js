@@ -44,6 +44,16 @@ export function money(micro) {
   return (dollars < 0 ? "-$" : "$") + Math.abs(dollars).toFixed(digits);
 }
 
+/** As `money`, with as many digits for all of `micros` that they differ, as the ends of bars do.
+ * @param {number[]} micros @returns {(micro: number) => string} */
+export function moneyScale(micros) {
+  const different = new Set(micros).size;
+  const shown = (digits) => (micro) => (micro === 0 ? "$0" : `$${(micro / 1e6).toFixed(digits)}`);
+  let digits = 2;
+  while (digits < 8 && new Set(micros.map(shown(digits))).size < different) digits += 1;
+  return shown(digits);
+}
+
 /** Milliseconds: 840 ms, 3.2 s, 4 min 5 s, 2 h 10 min. @param {number|null|undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return DASH;

@@ -31,13 +31,20 @@ class Page {
   draw() {
     const { head } = this;
     const act = {
-      open: (row) => this.drawer?.open(row),
+      open: async (row) => {
+        await this.rows;
+        this.drawer.open(row);
+      },
+      words: async (row) => {
+        await this.rows;
+        return this.texts.whenRead("input", row);
+      },
       range: (key, low, high) => this.filter((filters) => filters.setRange(key, low, high)),
       value: (key, value) => this.filter((filters) => filters.setValue(key, value)),
       failed: (category, task) => this.filter((filters) => this.showFailed(filters, category, task)),
     };
     const makers = [
-      () => comparison(head, act, this.rows),
+      () => comparison(head, act),
       () => failures(head, act),
       () => scores(head, act, this.rows),
       () => crewSection(head),
@@ -57,7 +64,7 @@ class Page {
       contents(parts),
       themeSwitch(),
     );
-    document.body.append(bar, h("main", {}, banner(head), figures(head), ...parts));
+    document.body.append(bar, h("main", {}, banner(head, act), figures(head), ...parts));
     bar.addEventListener("click", (event) => this.goToPart(event));
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -90,7 +97,11 @@ class Page {
   }
 
   buildRows(rows) {
-    this.filters = new Filters(this.query, () => this.update());
+    this.filters = new Filters(
+      this.query,
+      () => this.update(),
+      () => this.table.scroller.focus(),
+    );
     const columns = allColumns(rows);
     const usual = usualColumns(columns);
     this.table = new Table(rows, this.texts, usual, {
@@ -111,6 +122,7 @@ class Page {
     this.filters.more.after(choice);
     this.rowsPlace.replaceChildren(this.filters.element, this.table.element);
     document.body.append(this.drawer.dialog);
+    this.update(false);
     this.readAddress();
     addEventListener("hashchange", () => this.readAddress());
   }
@@ -118,14 +130,14 @@ class Page {
   /** Take the state from the address: a link opens what it says. */
   readAddress() {
     const fragment = location.hash.slice(1);
-    if (fragment && !fragment.includes("=")) return;
+    if (fragment && !fragment.includes("=")) return; // a part of the page, to which the browser goes by itself
     const { state, id } = fromFragment(fragment, this.allRows);
     this.query.state = state;
     this.filters.sync();
     this.update(false);
-    if (id === null) return this.drawer.close();
-    const row = this.allRows.rowOf(id);
+    const row = id === null ? -1 : this.allRows.rowOf(id);
     if (row >= 0) this.drawer.open(row);
+    else this.drawer.close();
   }
 
   update(writes = true) {

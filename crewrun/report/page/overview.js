@@ -10,16 +10,16 @@ const STATES = {
   died: ["ended unexpectedly", "bad"],
 };
 
-/** @param {any} head @returns {HTMLElement} */
-export function banner(head) {
+/** @param {any} head @param {{value: (key: string, value: string) => void}} act @returns {HTMLElement} */
+export function banner(head, act) {
   const [words, tone] = STATES[head.state] ?? [null, "plain"];
   const rows = head.totals?.rows ?? {};
-  const failed = rows.failed ? ` with ${counted(rows.failed, "failed row")}` : "";
+  const missed = head.totals?.missed_rows ?? 0;
   const state =
     words &&
     h("p", {
-      class: `badge tone-${rows.failed && tone === "good" ? "warn" : tone}`,
-      text: words + (head.state === "finished" ? failed : ""),
+      class: `badge tone-${(rows.failed || missed) && tone === "good" ? "warn" : tone}`,
+      text: words + (head.state === "finished" ? withWhat(rows.failed, missed) : ""),
     });
   const begun = head.sessions?.[0]?.started_at;
   const about = [
@@ -43,14 +43,25 @@ export function banner(head) {
           text: `A snapshot: the run was going when this page was written, ${time(head.made_at)}.`,
         })
       : null,
-    head.stopped ? h("p", { class: "note", text: `Stopped: ${reason(head.stopped)}` }) : null,
+    head.stopped ? h("p", { class: "note", text: `Stopped: ${head.stopped}` }) : null,
+    ...(head.warnings ?? []).map((one) => warning(one, act)),
     ...(head.notes ?? []).map((note) => h("p", { class: "note", text: note })),
     head.details?.bound_text ? h("p", { class: "note", text: head.details.bound_text }) : null,
   );
 }
 
-function reason(stopped) {
-  return typeof stopped === "string" ? stopped : (stopped.message ?? stopped.reason ?? JSON.stringify(stopped));
+function withWhat(failed, missed) {
+  const parts = [
+    failed ? counted(failed, "failed row") : null,
+    missed ? `${failed ? count(missed) : counted(missed, "row")} that missed an expectation` : null,
+  ].filter(Boolean);
+  return parts.length ? ` with ${parts.join(" and ")}` : "";
+}
+
+function warning({ text, column, value }, act) {
+  const button = h("button", { type: "button", class: "quiet", text: "Show these in the table" });
+  button.addEventListener("click", () => act.value(column, value));
+  return h("p", { class: "note warning" }, h("span", { text }), button);
 }
 
 /** @param {any} head @returns {HTMLElement} */
@@ -65,11 +76,7 @@ export function figures(head) {
     rowsTile(rows, all),
     tile("Cost", money(totals.cost), costNote(totals)),
     tile("Tokens", short((totals.prompt_tokens ?? 0) + (totals.completion_tokens ?? 0)), tokenNote(totals)),
-    tile(
-      "Calls",
-      count(totals.calls),
-      totals.attempts > totals.calls ? counted(totals.attempts, "attempt") : "no call was repeated",
-    ),
+    tile("Calls", count(totals.calls), callNote(totals, (head.sessions ?? []).length)),
     took
       ? tile(
           "Time",
@@ -108,6 +115,12 @@ function costNote(totals) {
     totals.unpriced ? "some calls have no price" : null,
   ];
   return notes.filter(Boolean).join(" · ");
+}
+
+/** Over several sessions, rows may have been called for more than once without any retry. */
+function callNote(totals, sessions) {
+  const tries = totals.attempts > totals.calls ? counted(totals.attempts, "attempt") : "no retries";
+  return sessions > 1 ? `in ${count(sessions)} sessions · ${tries}` : tries;
 }
 
 function tokenNote(totals) {
@@ -219,7 +232,7 @@ export function runSection(head) {
 
 function sessionRow(one, at) {
   const end = one.stopped
-    ? reason(one.stopped)
+    ? one.stopped
     : one.exit_code === null || one.exit_code === undefined
       ? "–"
       : `exit code ${one.exit_code}`;
@@ -238,7 +251,7 @@ function sessionRow(one, at) {
 /** The links to the parts of the page. @param {HTMLElement[]} parts */
 export function contents(parts) {
   const links = parts.map((part) =>
-    h("li", {}, h("a", { href: `#${part.id}`, "data-part": part.id, text: part.querySelector("h2").textContent })),
+    h("li", {}, h("a", { href: `#${part.id}`, text: part.querySelector("h2").textContent })),
   );
   return h("nav", { "aria-label": "Parts of the page" }, h("ul", {}, ...links));
 }

@@ -8,6 +8,8 @@ import { asText, orderBy } from "./columns.js";
 
 /** Stands for rows without a value in a filter. */
 export const NONE = "\u2205";
+/** Stands for rows with at least one name in a set. */
+export const ANY = "\u2203";
 
 /** @returns {State} */
 export function noQuery() {
@@ -39,24 +41,26 @@ export class Query {
 }
 
 function testOf(rows, key, filter) {
-  if (key === "tool" && rows.tools) return toolTest(rows.tools, filter.value);
   const column = rows.get(key);
   if (!column) return null;
+  if (column.kind === "set") return setTest(column, filter.value);
   if (column.kind === "number") {
     const low = filter.low ?? -Infinity;
     const high = filter.high ?? Infinity;
     return (row) => column.numbers[row] >= low && column.numbers[row] <= high;
   }
   if (column.kind === "text") return (row) => column.texts[row] === filter.value;
-  const code = filter.value === NONE ? -1 : column.values.findIndex((value) => asText(value) === filter.value);
-  const none = code < 0 ? column.values.indexOf(null) : code;
-  return (row) => column.codes[row] === code || column.codes[row] === none;
+  const value = filter.value === NONE ? null : filter.value;
+  const code = column.values.findIndex((one) => (one === null ? null : asText(one)) === value);
+  if (value === null) return (row) => column.codes[row] < 0 || column.codes[row] === code;
+  return code < 0 ? () => false : (row) => column.codes[row] === code;
 }
 
-function toolTest(tools, name) {
-  const at = tools.values.indexOf(name);
-  const sets = tools.sets.map((set) => (name === NONE ? set.length === 0 : set.includes(at)));
-  return (row) => sets[tools.codes[row]] ?? name === NONE;
+function setTest(column, name) {
+  const at = column.values.indexOf(name);
+  const isIn = (set) => (name === NONE ? set.length === 0 : name === ANY ? set.length > 0 : set.includes(at));
+  const sets = column.sets.map(isIn);
+  return (row) => sets[column.codes[row]] ?? name === NONE;
 }
 
 /** How many rows have each value of a column, the commonest first.
@@ -66,10 +70,15 @@ export function valueCounts(rows, key) {
   const count = (value) => counts.set(value, (counts.get(value) ?? 0) + 1);
   const column = rows.get(key);
   for (let row = 0; row < rows.count; row += 1) {
-    if (key === "tool") rows.toolsOf(row).forEach(count);
+    if (column.kind === "set") (rows.value(key, row) ?? []).forEach(count);
     else count(column.codes[row] < 0 ? null : column.values[column.codes[row]]);
   }
   return [...counts].map(([value, n]) => [value === null ? NONE : asText(value), n]).sort((a, b) => b[1] - a[1]);
+}
+
+/** Where one can search. @param {import("./columns.js").Rows} rows */
+export function searchFields(rows) {
+  return ["id", "input", "output", "error", ...(rows.has("missed") ? ["missed"] : [])];
 }
 
 /** @param {State} state @param {string|null} id of the open row @returns {string} a fragment, without its "#" */
@@ -90,7 +99,7 @@ export function fromFragment(fragment, rows) {
   const parts = new URLSearchParams(fragment);
   const state = noQuery();
   state.q = parts.get("q") ?? "";
-  state.field = ["input", "output", "error", "id"].includes(parts.get("in")) ? parts.get("in") : "all";
+  state.field = searchFields(rows).includes(parts.get("in")) ? parts.get("in") : "all";
   const sort = parts.get("sort") ?? "";
   const key = sort.replace(/^-/, "");
   if (rows.has(key)) Object.assign(state, { sort: key, descending: sort.startsWith("-") });
@@ -107,7 +116,7 @@ function addFilter(state, rows, key, value) {
       .split("..")
       .map((bound) => (bound === "" || Number.isNaN(Number(bound)) ? null : Number(bound)));
     state.filters.set(key, { low: low ?? null, high: high ?? null });
-  } else if (column || key === "tool") {
+  } else if (column) {
     state.filters.set(key, { value });
   }
 }

@@ -1,9 +1,11 @@
 // Scores of the outputs, and expectations that they missed.
 import { histogram, stack } from "./charts.js";
 import { h, section } from "./dom.js";
-import { count, number, percent } from "./format.js";
+import { count, counted, number, percent } from "./format.js";
+import { rowLink, rowLinks } from "./row_link.js";
 
-/** @param {any} head @param {{open: (row: number) => void, range: (key: string, low: number, high: number) => void}} act
+/** @param {any} head
+ * @param {import("./row_link.js").RowActs & {value: (key: string, value: string) => void, range: (key: string, low: number, high: number) => void}} act
  * @param {Promise<import("./columns.js").Rows>} rows */
 export function scores(head, act, rows) {
   const lists = [
@@ -23,7 +25,7 @@ export function scores(head, act, rows) {
 function score(one, act, rows) {
   const interval =
     one.low === null || one.low === undefined ? null : `90 % interval ${number(one.low)} to ${number(one.high)}`;
-  const about = [interval, one.rows ? `${count(one.rows)} rows` : null].filter(Boolean).join(" · ");
+  const about = [interval, one.rows ? counted(one.rows, "row") : null].filter(Boolean).join(" · ");
   const key = `score.${one.name}`;
   return h(
     "div",
@@ -35,34 +37,16 @@ function score(one, act, rows) {
     one.histogram?.counts?.length
       ? histogram(one.histogram, { label: one.name, format: number, pick: (low, high) => act.range(key, low, high) })
       : null,
-    worst(one.worst ?? [], act, rows, key),
+    worst(one.worst ?? [], act, rows),
   );
 }
 
-function worst(list, act, rows, key) {
+function worst(list, act, rows) {
   if (!list.length) return null;
-  const items = h("ul", { class: "plain-list" });
-  rows.then((all) => {
-    for (const one of list.slice(0, 5)) {
-      const row = typeof one === "number" ? one : (one.row ?? all.rowOf(one.id));
-      if (row === null || row < 0) continue;
-      const button = h("button", { type: "button", class: "link", text: all.value("id", row) });
-      button.addEventListener("click", () => act.open(row));
-      const value = one.score ?? one.value ?? all.value(key, row);
-      items.append(
-        h(
-          "li",
-          {},
-          button,
-          h("span", {
-            class: "about",
-            text: `  ${value === null ? "" : number(Number(value))}${one.reason ? ` · ${one.reason}` : ""}`,
-          }),
-        ),
-      );
-    }
-  });
-  return h("div", {}, h("h4", { text: "Lowest" }), items);
+  const part = h("div", {}, h("h4", { text: "Lowest" }));
+  const lines = list.map(({ row, score, reason }) => ({ row, figure: number(score), remark: reason }));
+  rows.then((all) => part.append(rowLinks(lines, all, act)));
+  return part;
 }
 
 function expectation(one, act, rows) {
@@ -83,13 +67,13 @@ function expectation(one, act, rows) {
       one.name,
     ),
   );
-  const row = typeof one.example === "number" ? one.example : one.example?.row;
-  if (one.missed && row !== undefined && row !== null) {
-    rows.then((all) => {
-      const button = h("button", { type: "button", class: "link", text: all.value("id", row) });
-      button.addEventListener("click", () => act.open(row));
-      card.append(h("p", { class: "about" }, "for example row ", button));
-    });
+  if (!one.missed) return card;
+  const filter = h("button", { type: "button", class: "quiet", text: "Show these in the table" });
+  filter.addEventListener("click", () => act.value("missed", one.name));
+  const example = h("p", { class: "about row-example" });
+  card.append(example, filter);
+  if (one.example !== null) {
+    rows.then((all) => example.append("for example row ", ...rowLink(one.example, all.value("id", one.example), act)));
   }
   return card;
 }

@@ -1,7 +1,7 @@
 // Which columns the table shows: the usual ones at first, then those that the reader chooses.
 import { h } from "./dom.js";
 
-/** @typedef {{key: string, title: string, px: number, share: number, number: boolean, text?: "input"|"output"}} Shown
+/** @typedef {{key: string, title: string, px: number, share: number, number: boolean, kind?: string, text?: "input"|"output"}} Shown
  * A column is at least `px` wide; what is left of the table's width is divided by `share`. */
 
 const MOST_OUTPUTS = 8; // as many as are read beside the texts
@@ -16,9 +16,11 @@ const WIDTHS = {
   started: 140,
   category: 110,
   task: 110,
+  tools: 110,
+  answers: 110,
 };
-const FIRST = ["id", "status", "change", "input", "output"];
-const LAST = ["time", "cost", "completion_tokens", "calls", "prompt_tokens", "category", "task", "line", "started"];
+const FIRST = ["id", "status", "change", "missed", "input", "output"];
+const LAST = ["time", "cost", "completion_tokens", "calls", "prompt_tokens", "category", "task", "tools", "answers", "line", "started"];
 const USUAL = new Set([...FIRST, "time", "cost", "completion_tokens", "calls"]);
 
 /** All columns that there are, in their order. @param {import("./columns.js").Rows} rows @returns {Shown[]} */
@@ -42,7 +44,7 @@ function shownColumn(rows, key, outputs) {
   }
   const { kind, title } = rows.get(key);
   const share = key === "id" ? 0.7 : WIDTHS[key] ? 0 : 0.5;
-  return { key, title, px: WIDTHS[key] ?? 84, share, number: kind === "number" };
+  return { key, title, px: WIDTHS[key] ?? 84, share, number: kind === "number", kind };
 }
 
 /** @param {Shown[]} columns @returns {Shown[]} */

@@ -1,10 +1,10 @@
 // The table of all rows: only those in view are elements. It scrolls by itself, and knows its rows by their numbers.
 import { h, plain, put } from "./dom.js";
+import { preview } from "./values.js";
 
 // No browser makes an element higher than about 17 million pixels (Firefox); above this, the scroll bar is scaled.
 const MOST_PX = 8_000_000;
 const OVERSCAN = 8;
-const PREVIEW = 300;
 // As in the style sheet: between columns, and beside the first and the last.
 const GAP_PX = 14;
 const EDGE_PX = 12;
@@ -166,7 +166,7 @@ export class Table {
     const cells = this.shown.map((column, at) =>
       h("div", {
         role: "gridcell",
-        class: `cell-${column.text ?? (column.number ? "number" : "code")} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`,
+        class: `cell-${column.text ?? column.kind} key-${cssName(column.key)}${isMore(column) ? " more" : ""}`,
         "aria-colindex": at + 1,
       }),
     );
@@ -243,17 +243,6 @@ function headClass(column) {
 /** Whether paper has no room for the column. */
 function isMore(column) {
   return !["id", "status", "input", "output", "time", "cost"].includes(column.key);
-}
-
-/** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
-function preview(text) {
-  const line = text.slice(0, PREVIEW).replace(/\s+/g, " ");
-  if (!line.startsWith('{"')) return line;
-  return line
-    .replace(/"([^"\\]{1,60})":/g, "$1: ")
-    .replace(/\\[nrt]/g, " ")
-    .replace(/[{}"]/g, "")
-    .replace(/,(?=\S)/g, ", ");
 }
 
 function cssName(text) {

@@ -5,7 +5,7 @@ import { idle, unpack } from "./packs.js";
 const CHUNK = 4096;
 // How long the page may work on texts before it lets the reader's next event in.
 const STEP_MS = 16;
-const FIELDS = ["input", "output", "error"];
+const FIELDS = ["input", "output", "error", "missed"];
 
 /** One text per row, joined, so that a search is one pass of the browser's own `indexOf` over one string. */
 class Joined {
@@ -47,7 +47,9 @@ export class Texts {
     /** @type {any[]} */
     this.chunks = [];
     /** @type {Record<string, Joined[]>} */
-    this.joined = { input: [], output: [], error: [], id: [] };
+    this.joined = { input: [], output: [], error: [], missed: [], id: [] };
+    /** @type {{row: number, done: () => void}[]} */
+    this.waiting = [];
     this.readCount = 0;
     this.cut = new Set();
   }
@@ -62,11 +64,23 @@ export class Texts {
       this.joined.id.push(new Joined(ids.slice(k * CHUNK, (k + 1) * CHUNK), k * CHUNK));
       if (chunk) this.add(k, chunk);
       this.readCount = Math.min(this.rows.count, (k + 1) * CHUNK);
+      this.tellWaiting();
       if (performance.now() - pause < STEP_MS && this.readCount < this.rows.count) continue;
       step(this.readCount);
       await idle();
       pause = performance.now();
     }
+  }
+
+  tellWaiting() {
+    for (const { row, done } of this.waiting) if (row < this.readCount) done();
+    this.waiting = this.waiting.filter(({ row }) => row >= this.readCount);
+  }
+
+  /** As `of`, once it has been read. @param {"input"|"output"|"error"|"missed"} field @param {number} row */
+  async whenRead(field, row) {
+    if (row >= this.readCount) await new Promise((done) => this.waiting.push({ row, done: () => done(undefined) }));
+    return this.of(field, row);
   }
 
   add(k, chunk) {
@@ -77,7 +91,7 @@ export class Texts {
     for (const row of chunk.cut ?? []) this.cut.add(row);
   }
 
-  /** A row's text, null while it is not there. @param {"input"|"output"|"error"} field @param {number} row */
+  /** A row's text, null while it is not there. @param {"input"|"output"|"error"|"missed"} field @param {number} row */
   of(field, row) {
     return this.chunks[Math.floor(row / CHUNK)]?.[field]?.[row % CHUNK] ?? null;
   }

@@ -1,18 +1,21 @@
 // Texts and values of a row: long ones folded, JSON laid out.
-import { h, put } from "./dom.js";
+import { beginning, h, put } from "./dom.js";
 import { count } from "./format.js";
 
 const FOLD_CHARS = 3000;
 const FOLD_LINES = 40;
 const COLOURED_CHARS = 100_000;
+const PREVIEW_CHARS = 300;
+const MOST_LAID_OUT = 1_000_000;
+const DEEPEST = 200;
 
 // Code and tables need letters of one width.
 const IS_LAID_OUT = /^(?: {4}|\t|\||[[{]\s*["{[])|```| {3}/m;
 
 /** A text, as it is, with its line breaks. @param {string} text @returns {HTMLElement} */
 export function textBlock(text) {
-  const json = asJson(text);
-  return json === undefined ? folded(text, false) : folded(JSON.stringify(json, null, 2), true);
+  const json = isDocument(text) ? laidOut(text) : null;
+  return json === null ? folded(text, false) : folded(json, true);
 }
 
 /** Any value: a text, or JSON. Fields of an object are named above their values. @param {any} value */
@@ -37,13 +40,47 @@ function fieldValue(value) {
   return folded(JSON.stringify(value, null, 2), true);
 }
 
-function asJson(text) {
-  if (!/^\s*[[{]/.test(text) || text.length > 1e6) return undefined;
+/** The beginning of a text on one line; of an object its fields, without the signs of JSON. @param {string} text */
+export function preview(text) {
+  const line = beginning(text, PREVIEW_CHARS).replace(/\s+/g, " ");
+  if (!line.startsWith('{"')) return line;
+  return line
+    .replace(/"([^"\\]{1,60})":/g, "$1: ")
+    .replace(/\\[nrt]/g, " ")
+    .replace(/[{}"]/g, "")
+    .replace(/,(?=\S)/g, ", ");
+}
+
+function isDocument(text) {
+  if (!/^\s*[[{]/.test(text) || text.length > MOST_LAID_OUT) return false;
   try {
-    return JSON.parse(text);
+    JSON.parse(text);
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
+}
+
+const SIGN = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{},:]|[^\s"[\]{},:]+/g;
+
+/** JSON with a line for each member, and its numbers and keys as they are: parsed, large numbers would lose digits.
+ * Null where it is nested too deeply to be read. @param {string} json @returns {string|null} */
+function laidOut(json) {
+  let [out, depth, before] = ["", 0, ""];
+  const newLine = () => `\n${"  ".repeat(depth)}`;
+  for (const [sign] of json.matchAll(SIGN)) {
+    if ("]}".includes(sign)) {
+      depth -= 1;
+      out += "[{".includes(before) ? sign : newLine() + sign;
+    } else {
+      if (before && "[{,".includes(before)) out += newLine();
+      out += sign === ":" ? ": " : sign.startsWith('"') ? JSON.stringify(JSON.parse(sign)) : sign;
+      if ("[{".includes(sign)) depth += 1;
+      if (depth > DEEPEST) return null;
+    }
+    before = sign;
+  }
+  return out;
 }
 
 function folded(text, isJson) {
@@ -80,7 +117,7 @@ function foldAt(text) {
     at = next;
     if (line === FOLD_LINES - 1) return at;
   }
-  return text.length > FOLD_CHARS * 1.2 ? FOLD_CHARS : text.length;
+  return text.length > FOLD_CHARS * 1.2 ? beginning(text, FOLD_CHARS).length : text.length;
 }
 
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -19,7 +19,12 @@ from crewrun.tables.reading.arrow_values import duration_text, fraction_text
 
 # JSON nested deeper than this is refused in files too.
 _MAX_DEPTH: Final = 200
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
+_PLAIN: Final = frozenset({str, bool, type(None)})
+# Python reads no longer numbers from texts, and writes none. A file may have none either.
+_MOST_DIGITS: Final = 4300
+_TOO_LARGE: Final = 10**_MOST_DIGITS
+# A decimal with a larger exponent would be a text of as many zeros.
+_MOST_ZEROS: Final = 1000
 _NS_PER_S: Final = 1_000_000_000
 _DATES: Final = frozenset(f"datetime64[{unit}]" for unit in "YMWD")  # numpy's types without a time of day
 
@@ -33,10 +38,11 @@ class NotJson(ValueError):
 
 def json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     """`row` as a JSON object, which shares nothing with it that could be changed. Raises NotJson."""
-    return {
+    content = {
         key if type(key) is str else _key(key, ""): value if type(value) in _PLAIN else _value(value, str(key), 0)
         for key, value in row.items()
     }
+    return content if len(content) == len(row) else _refuse_twins(row, "")
 
 
 def _value(value: Any, place: str, depth: int) -> Any:
@@ -45,17 +51,22 @@ def _value(value: Any, place: str, depth: int) -> Any:
         return value
     if kind is float:
         return value if isfinite(value) else None
+    if kind is int:
+        if -_TOO_LARGE < value < _TOO_LARGE:
+            return value
+        raise NotJson(place, f"is a number of more than {_MOST_DIGITS:,} digits, which is too long")
     if depth > _MAX_DEPTH:
         raise NotJson(place, "is nested too deep")
     if isinstance(value, Mapping):
-        return {_key(key, place): _value(inner, f"{place}.{key}", depth + 1) for key, inner in value.items()}
+        content = {_key(key, place): _value(inner, f"{place}.{key}", depth + 1) for key, inner in value.items()}
+        return content if len(content) == len(value) else _refuse_twins(value, place)
     if isinstance(value, list | tuple):
         return [_value(inner, f"{place}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, Enum):
         return _value(value.value, place, depth + 1)
     for standard, convert in _CONVERTERS:
         if isinstance(value, standard):
-            return convert(value)
+            return _value(convert(value), place, depth + 1)
     return _of_library(value, place, depth)
 
 
@@ -112,6 +123,13 @@ def _key(key: Any, place: str) -> str:
     raise NotJson(f"{place}.{key}" if place else str(key), f"is a {type(key).__name__}, and fields are named by texts")
 
 
+def _refuse_twins(mapping: Mapping[Any, Any], place: str) -> NoReturn:
+    """Raise NotJson: two keys, such as 1 and "1", are the same as names of fields."""
+    names = [_key(key, place) for key in mapping]
+    twin = next(name for name in names if names.count(name) > 1)
+    raise NotJson(f"{place}.{twin}" if place else twin, "is the name of two fields, one a number and one a text")
+
+
 def _instant(value: datetime) -> str | None:
     if value != value:  # noqa: PLR0124  (pandas' NaT is a datetime)
         return None
@@ -134,7 +152,9 @@ def _duration(value: timedelta) -> str | None:
 
 
 def _decimal(value: Decimal) -> str | None:
-    return format(value, "f") if value.is_finite() else None
+    if not value.is_finite():
+        return None
+    return format(value, "f") if abs(value.adjusted()) <= _MOST_ZEROS else str(value)
 
 
 # A datetime is a date too, so it comes first. Subclasses of plain types, such as numpy's str_, become those.
@@ -148,5 +168,5 @@ _CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = 
     (UUID, str),
     ((bytes, bytearray, memoryview), lambda value: b64encode(value).decode()),
     (int, int),
-    (float, lambda value: float(value) if isfinite(value) else None),
+    (float, float),
 )

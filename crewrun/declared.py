@@ -15,14 +15,18 @@ class Declared(BaseModel):
     def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
+            return
         except ValidationError as invalid:
-            raise _own_fault(invalid) from None
+            fault = _own_fault(invalid)
+        raise fault.with_traceback(None)  # which had pydantic's frames
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
             super().__setattr__(name, value)
+            return
         except ValidationError as invalid:
-            raise _own_fault(invalid) from None
+            fault = _own_fault(invalid)
+        raise fault.with_traceback(None)
 
 
 def _own_fault(invalid: ValidationError) -> Exception:

@@ -13,12 +13,18 @@ user nothing; for a bug in crewrun they tell everything, so such an error stays 
 
 import os
 import sysconfig
-from collections.abc import Iterator
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator
+from functools import wraps
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
 from crewrun.errors import CrewrunError
 from crewrun.loading.user_code import is_installed, is_ours
 from crewrun.row_context import current_row_context
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Set to anything but 0 to see all frames.
 FULL_TRACEBACK = "CREWRUN_FULL_TRACEBACK"
@@ -37,6 +43,20 @@ def shorten(error: BaseException) -> None:
         _shorten(error, _MAX_DEPTH)
 
 
+def shortened(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, whose errors are shortened."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            shorten(error)
+            raise
+
+    return called
+
+
 def _shorten(error: BaseException, depth: int) -> None:
     if not depth:
         return
@@ -45,7 +65,7 @@ def _shorten(error: BaseException, depth: int) -> None:
             _shorten(inner, depth - 1)
     entries = list(_entries(error.__traceback__))
     tail = _after_ours(entries)
-    is_understood = isinstance(error, CrewrunError | KeyboardInterrupt | BaseExceptionGroup)
+    is_understood = isinstance(error, CrewrunError | KeyboardInterrupt | CancelledError | BaseExceptionGroup)
     if not is_understood and not any(map(_is_users, tail)):
         return
     begin = next((at for at, entry in enumerate(tail) if _is_users(entry)), len(tail))

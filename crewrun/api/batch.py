@@ -10,12 +10,13 @@ import anyio
 import anyio.to_thread
 import sniffio
 
-from crewrun.aio.notebook import is_in_notebook
+from crewrun.aio.notebook import is_in_notebook, stoppable
 from crewrun.api.crews import definition_of, warn
+from crewrun.api.keywords import in_keywords
 from crewrun.api.places import SAME_CALL, command, default_output
 from crewrun.api.progress import display_for, shows_report
 from crewrun.api.run import Run
-from crewrun.api.settings import Settings, checked, merged
+from crewrun.api.settings import Settings, check_names, checked, merged
 from crewrun.api.thread import BatchThread, wait_heeding_signals
 from crewrun.batch import run as batch_run
 from crewrun.batch.garbage import seldom_collected
@@ -64,13 +65,16 @@ def run_batch(
     """
     if _is_in_loop() and not is_in_notebook():
         raise UsageError("run_batch() would block the running event loop; inside async code: await arun_batch(…)")
+    if (wrong := check_names(settings, "run_batch")) is not None:
+        raise wrong
     try:
-        job = _prepared(inputs, crew, output, settings, "run_batch")
+        job = _prepared(inputs, crew, output, settings)
         report = wait_heeding_signals(BatchThread(job.run))
         if report is None:  # interrupted before its first row
             raise KeyboardInterrupt
         return job.ended(report, check=check)
     except (Exception, KeyboardInterrupt) as error:
+        _say_in_keywords(error)
         shorten(error)
         raise
 
@@ -87,12 +91,16 @@ async def arun_batch(
 
     When it is cancelled, rows in flight are given up and the run is closed first, so that the same call goes on.
     """
+    if (wrong := check_names(settings, "arun_batch")) is not None:
+        raise wrong
     try:
-        job = _prepared(inputs, crew, output, settings, "arun_batch")
+        job = _prepared(inputs, crew, output, settings)
         _refuse_awaiting_elsewhere(job)
-        report = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
+        with stoppable():
+            report = await (_in_this_loop(job) if sniffio.current_async_library() == "asyncio" else _in_a_thread(job))
         return job.ended(report, check=check)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        _say_in_keywords(error)
         shorten(error)
         raise
 
@@ -132,9 +140,9 @@ class _Job:
         return run
 
 
-def _prepared(inputs: Any, crew: Any, output: Any, keywords: Mapping[str, Any], function: str) -> _Job:
+def _prepared(inputs: Any, crew: Any, output: Any, keywords: Mapping[str, Any]) -> _Job:
     learn(environment_secrets())
-    values = checked({"output": output, **keywords}, function)
+    values = checked({"output": output, **keywords})
     rows = _rows_of(inputs, values)
     definition = definition_of(crew, strict=bool(values.get("strict")), engine=values.get("engine"))
     is_named = isinstance(crew, str | os.PathLike)
@@ -164,6 +172,12 @@ def _rows_of(inputs: Any, values: Mapping[str, Any]) -> IterableInputs | None:
     for name in _OF_FILES & values.keys():
         raise UsageError(f"{name}: says how a file is read, and these rows come from a Python program")
     return IterableInputs(python_rows(inputs))
+
+
+def _say_in_keywords(error: BaseException) -> None:
+    """Have an error about the batch say `budget` for `--budget`. What the program's own code raises stays as it is."""
+    if isinstance(error, UsageError) and len(error.args) == 1:
+        error.args = (in_keywords(str(error)),)
 
 
 def _refuse_awaiting_elsewhere(job: _Job) -> None:

@@ -13,8 +13,8 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.watchers import Display
 from crewrun.cli.display import NoDisplay, choose_display, is_drawable
-from crewrun.cli.live_line import counts_of, failure_words, full_line, left_s, stopping_words
-from crewrun.cli.wording import in_words
+from crewrun.cli.live_line import BETWEEN, counts_of, failure_words, full_line, left_s, stopping_words
+from crewrun.cli.wording import duration, in_words, money
 
 # The process has one terminal to draw on.
 _terminal = Lock()
@@ -87,6 +87,7 @@ class NotebookDisplay:
         self._handle: Any = None
         self._forecast: list[str] = []
         self._share: float | None = None
+        self._progress: Progress | None = None
 
     def start(self) -> None:
         """Show an empty line."""
@@ -94,7 +95,7 @@ class NotebookDisplay:
 
     def update(self, progress: Progress, share: float | None) -> None:
         """Show the current counters."""
-        self._share = share
+        self._share, self._progress = share, progress
         counts = counts_of(progress, share)
         lines = [*self._forecast, full_line(counts, datetime.now().astimezone())]
         if counts.last_failure is not None:
@@ -112,7 +113,20 @@ class NotebookDisplay:
         self.update(progress, self._share)
 
     def stop(self) -> None:
-        """Leave the last counters."""
+        """Leave the result: how many rows ended how, what they cost, and how long they took."""
+        if self._progress is not None:
+            self._handle.update(_shown([_result(self._progress), *self._failure()]), raw=True)
+
+    def _failure(self) -> list[str]:
+        last = None if self._progress is None else self._progress.last_failure
+        return [] if last is None else [failure_words(last)]
+
+
+def _result(progress: Progress) -> str:
+    before = progress.done_before
+    parts = [f"{progress.ok:,} ok", f"{progress.failed:,} failed", *([f"{before:,} done before"] if before else [])]
+    spent = None if progress.unpriced else money(progress.cost_usd)
+    return BETWEEN.join([*parts, *([spent] if spent else []), duration(progress.elapsed_s)])
 
 
 def _shown(lines: list[str]) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """`Run`: a run of a batch as a program sees it, going or ended, of a program or of the command."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from crewrun.api.keywords import in_keywords
 from crewrun.batch.run_results import RunResults, open_results
 from crewrun.batch.summary import Report
 from crewrun.errors import CrewrunError, UsageError, suggest
@@ -21,6 +22,7 @@ from crewrun.notebook.short_repr import line, quoted, short_repr
 from crewrun.row import as_json
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import is_held
+from crewrun.tracebacks import shorten, shortened
 from crewrun.wording import duration, money
 
 # In the folder named after a crew.
@@ -44,14 +46,22 @@ class Run(Displayed):
     """
 
     def __init__(
-        self, output: Path | None, path: Path | None, summary: dict[str, Any], mark: Mark | None = None
+        self,
+        output: Path | None,
+        path: Path | None,
+        summary: dict[str, Any],
+        mark: Mark | None = None,
+        *,
+        is_of_program: bool = False,
     ) -> None:
         self.output = output
         self.path = path
         self.summary = summary
         self._mark = mark
+        self._is_of_program = is_of_program
 
     @classmethod
+    @shortened
     def open(cls, run: str | os.PathLike[str]) -> "Run":
         """An earlier run, or one that is going: its results file, its run folder, the folder that `run_batch` has named
         after a crew, or results without a run folder.
@@ -69,17 +79,19 @@ class Run(Displayed):
         with open_run(name) as view:
             output = None if view.output is None else view.output.absolute()
             mark = None if is_held(view.folder.lock) else mark_of(view)
-            return cls(output, view.folder.path.absolute(), summary_of(view), mark)
+            return cls(
+                output, view.folder.path.absolute(), summary_of(view), mark, is_of_program=view.manifest.is_of_program
+            )
 
     @classmethod
     def _of_report(cls, report: Report) -> "Run":
         output = None if report.output is None else Path(report.output).absolute()
         if report.folder is None:
-            return cls(output, None, report.summary)
+            return cls(output, None, report.summary, is_of_program=True)
         folder, mark = Path(report.folder).absolute(), None
         with suppress(CrewrunError), open_folder(RunFolder(folder)) as view:
             mark = mark_of(view)
-        return cls(output, folder, report.summary, mark)
+        return cls(output, folder, report.summary, mark, is_of_program=True)
 
     @property
     def exit_code(self) -> int | None:
@@ -93,7 +105,7 @@ class Run(Displayed):
     def stopped(self) -> str | None:
         """Why the run stopped before its end, None if it did not."""
         why: str | None = self.summary["stopped"]
-        return why
+        return in_keywords(why) if why is not None and self._is_of_program else why
 
     @property
     def is_going(self) -> bool:
@@ -105,6 +117,7 @@ class Run(Displayed):
         """The rows that failed. `summary["failures"]` has them by cause."""
         return list(self.rows("failed"))
 
+    @shortened
     def rows(self, status: Status | None = None, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
         """The rows that have ended, or only those that ended with `status`, one at a time.
 
@@ -115,12 +128,17 @@ class Run(Displayed):
         return self._read(status, ordered=ordered)
 
     def _read(self, status: Status | None, *, ordered: bool) -> Iterator[dict[str, Any]]:
-        with self._opened(status, ordered=ordered) as results:
-            yield from results.records()
+        try:
+            with self._opened(status, ordered=ordered) as results:
+                yield from results.records()
+        except CrewrunError as error:
+            shorten(error)
+            raise
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.rows()
 
+    @shortened
     def __len__(self) -> int:
         with self._opened() as results:
             return len(results.lines)
@@ -128,20 +146,32 @@ class Run(Displayed):
     def __bool__(self) -> bool:
         return True  # a run without rows is one too
 
-    def to_arrow(self, status: Status | None = None, *, ordered: bool = False) -> Any:
-        """The rows as a `pyarrow.Table`, with the columns of `crewrun export`. Needs pyarrow."""
+    @shortened
+    def to_arrow(
+        self, status: Status | None = None, *, ordered: bool = False, columns: Sequence[str] | None = None
+    ) -> Any:
+        """The rows as a `pyarrow.Table`, with the columns of `crewrun export`, or those that its `--columns` may name,
+        such as `expectations.total`. Needs pyarrow.
+        """
+        from crewrun.tables.writing.column_names import parse_columns
         from crewrun.tables.writing.columns import Columns
         from crewrun.tables.writing.parquet_writer import arrow_table
 
-        columns = Columns()
-        with self._opened(status, columns, ordered=ordered) as results:
-            return arrow_table(columns.all(), (columns.cells(record) for record in results.records()))
+        try:
+            table = Columns(parse_columns(columns))
+        except UsageError as wrong:
+            raise UsageError(in_keywords(str(wrong))) from None
+        with self._opened(status, table, ordered=ordered) as results:
+            return arrow_table(table.all(), (table.cells(record) for record in results.records()))
 
-    def to_pandas(self, status: Status | None = None, *, ordered: bool = False) -> Any:
+    @shortened
+    def to_pandas(
+        self, status: Status | None = None, *, ordered: bool = False, columns: Sequence[str] | None = None
+    ) -> Any:
         """The rows as a `pandas.DataFrame`, with the columns of `to_arrow`. Needs pandas and pyarrow."""
         if find_spec("pandas") is None:
             raise UsageError("to_pandas() needs pandas: pip install pandas")
-        return self.to_arrow(status, ordered=ordered).to_pandas()
+        return self.to_arrow(status, ordered=ordered, columns=columns).to_pandas()
 
     def __repr__(self) -> str:
         return short_repr(self, quoted(self._label), *self._counts, line(self._why, _MOST_CHARS))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from crewrun.messages import Tier
 
 _PathLike = str | os.PathLike[str]
 _Amount = str | float
+_Time = str | float | timedelta
 
 
 class Settings(TypedDict, total=False):
@@ -40,10 +42,10 @@ class Settings(TypedDict, total=False):
     model: str | None
     base_url: str | None
     tier: Tier | None
-    tier_patience: _Amount | None
+    tier_patience: _Time | None
     wave: int | None
-    batch_delay: _Amount | None
-    poll: _Amount | None
+    batch_delay: _Time | None
+    poll: _Time | None
     detach: bool | None
     cancel_jobs: bool | None
     replay: bool | None
@@ -64,11 +66,11 @@ class Settings(TypedDict, total=False):
     rpm: int | Mapping[str, int] | None
     tpm: int | Mapping[str, int] | None
     retries: int | None
-    call_timeout: float | None
-    row_timeout: float | None
-    outage_patience: _Amount | None
-    deadline: _Amount | None
-    grace: float | None
+    call_timeout: float | timedelta | None
+    row_timeout: float | timedelta | None
+    outage_patience: _Time | None
+    deadline: _Time | datetime | None
+    grace: float | timedelta | None
     fail_fast: bool | None
     max_failures: int | str | None
     budget: _Amount | None
@@ -86,15 +88,17 @@ class Settings(TypedDict, total=False):
     env: Sequence[str] | None
 
 
-def checked(settings: Mapping[str, Any], function: str) -> dict[str, Any]:
-    """The values of `settings`, without those that are None, as a crew file's `batch:` has them.
-
-    Raises TypeError for a name that `function` does not take, UsageError for a value that makes no sense.
-    """
+def check_names(settings: Mapping[str, Any], function: str) -> TypeError | None:
+    """What Python raises for a keyword argument that `function` does not take, None if it takes all of them."""
     names = list(batch_flags())
-    for name in settings:
-        if name not in names:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{suggest(name, names)}")
+    wrong = next((name for name in settings if name not in names), None)
+    if wrong is None:
+        return None
+    return TypeError(f"{function}() got an unexpected keyword argument {wrong!r}{suggest(wrong, names)}")
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `settings`, without those that are None, as a crew file's `batch:` has them. Raises UsageError."""
     values = {name: _plain(value) for name, value in settings.items() if value is not None}
     engine = values.pop("engine", None)
     try:
@@ -126,6 +130,10 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 

@@ -12,6 +12,7 @@ from crewrun.batch.summary import Report
 from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tiers, tokens
 from crewrun.errors import Category
+from crewrun.expect.field_path import UNCHECKED
 from crewrun.inspect.view import nearby
 from crewrun.terminal import is_terminal, say_all
 
@@ -165,6 +166,9 @@ def _missed_lines(summary: dict[str, Any], run: str | None) -> list[Line]:
             where = f"line {example['line']} ({shortened(example['id'], _ID_CHARS)})"
             reason = shortened(example["reason"], _EXAMPLE_CHARS)
             text = f"  expected {one['name']!r}: {one['missed']:,} of {count(one['checked'], 'row')} missed it"
+            if unchecked := one.get("unchecked"):  # the summary of an older run has none
+                text += f", {'all' if unchecked == one['missed'] else f'{unchecked:,}'} because it could not be checked"
+                reason = reason.removeprefix(UNCHECKED)
             lines.append(Line(f"{text}: {where}: {reason}", "tool", hang=6))
     if lines and run is not None:
         command = shlex.join(["crewrun", "show", run, "--missed", expectations[0]["name"]])

@@ -3,6 +3,7 @@
 `perform` has how an agent works on a task, with tools and schemas.
 """
 
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
+from crewrun.aio.notebook import stoppable
 from crewrun.crew.agent_definition import AgentDefinition, Persona
 from crewrun.crew.family import report_to_watch
 from crewrun.crew.guardrails import check, judgement_schema, no_more_tries, replaced
@@ -76,8 +78,9 @@ class Agent(AgentDefinition, Displayed):
         """
         prompt = self._one_of(messages, query)
         try:
-            return await report_to_watch(self._crewrun_kickoff(prompt, response_format, input_files))
-        except Exception as error:
+            with stoppable():
+                return await report_to_watch(self._crewrun_kickoff(prompt, response_format, input_files))
+        except (Exception, CancelledError) as error:
             shorten(error)
             raise
 

@@ -3,10 +3,12 @@
 `Watch` records the kickoffs that a function of the user's makes, in case the function returns none of their answers.
 """
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
+from crewrun.aio.notebook import stoppable
 from crewrun.crew.for_each import OnOutcome, for_each
 from crewrun.crew.output import UsageMetrics
 from crewrun.files.file import File, as_files
@@ -51,8 +53,9 @@ class KickoffFamily(Generic[Output]):
         row_context = new_row_context()
         self._crewrun_usage = row_context.usage
         try:
-            return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
-        except Exception as error:
+            with stoppable():
+                return await report_to_watch(self._crewrun_kickoff(inputs, row_context, _files(input_files)))
+        except (Exception, CancelledError) as error:
             shorten(error)
             raise
 
@@ -108,9 +111,10 @@ class KickoffFamily(Generic[Output]):
             return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
 
         try:
-            async with open_gateway():
-                return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
-        except Exception as error:
+            with stoppable():
+                async with open_gateway():
+                    return await report_to_watch(for_each(run, inputs, max_concurrent, return_exceptions, on_outcome))
+        except (Exception, CancelledError) as error:
             shorten(error)
             raise
 

@@ -114,19 +114,24 @@ class _Answer(Displayed, BaseModel):
         return self.pydantic.model_dump() if self.pydantic is not None else {}
 
     def __repr__(self) -> str:
-        return short_repr(self, quoted(self.raw), *self._facts)
+        return short_repr(self, quoted(self.raw), *map(quoted, self._names), *self._facts)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Whose answer it is."""
+        return ()
 
     @property
     def _facts(self) -> tuple[str, ...]:
-        """What is shown apart from the answer."""
+        """What else is shown apart from the answer."""
         return ()
 
     def _crewrun_card(self) -> Card:
         value = self.value
         if isinstance(value, dict):
             fields = tuple((name, _shown(field)) for name, field in value.items())
-            return Card(type(self).__name__, self._facts, grids=(Grid(("field", "value"), fields),))
-        return Card(type(self).__name__, self._facts, text=_shown(value))
+            return Card(type(self).__name__, (*self._names, *self._facts), grids=(Grid(("field", "value"), fields),))
+        return Card(type(self).__name__, (*self._names, *self._facts), text=_shown(value))
 
     def __str__(self) -> str:
         if self.pydantic is not None:
@@ -155,8 +160,12 @@ class TaskOutput(_Answer):
         return bool(self.tool_failures)
 
     @property
+    def _names(self) -> tuple[str, ...]:
+        return self.name or "", self.agent
+
+    @property
     def _facts(self) -> tuple[str, ...]:
-        return self.name or "", self.agent, _count_of(self.tool_failures)
+        return (_count_of(self.tool_failures),)
 
 
 class AgentOutput(_Answer):
@@ -178,8 +187,12 @@ class AgentOutput(_Answer):
         return bool(self.tool_failures)
 
     @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.agent_role,)
+
+    @property
     def _facts(self) -> tuple[str, ...]:
-        return self.agent_role, _spent(self.usage_metrics), _count_of(self.tool_failures)
+        return _spent(self.usage_metrics), _count_of(self.tool_failures)
 
 
 class CrewOutput(_Answer):

@@ -10,7 +10,7 @@ from crewrun.aio.concurrency import call
 from crewrun.errors import DefinitionError
 from crewrun.expect.arguments import OF_EXPECTATIONS, arguments_of, wanted
 from crewrun.expect.comparison import Comparison, contains, is_equal, shown
-from crewrun.expect.field_path import FieldPath, NoValue, field_of_output, kind_of
+from crewrun.expect.field_path import UNCHECKED, FieldPath, NoValue, field_of_output, kind_of
 from crewrun.llm.schema import NotValid, OutputSchema
 from crewrun.loading.user_code import place_of
 from crewrun.patterns import Pattern, PatternTooSlow
@@ -53,7 +53,7 @@ class Expectation:
                 fault = str(missing)
             except Exception as failed:
                 place = place_of(failed)
-                fault = f"{f'{place}: ' if place else ''}{type(failed).__name__}: {failed}"
+                fault = f"{UNCHECKED}{f'{place}: ' if place else ''}{type(failed).__name__}: {failed}"
             if fault is not None:
                 return fault
         return None
@@ -105,9 +105,9 @@ class Called:
         with anyio.move_on_after(_LONGEST_S) as limit:  # and no TimeoutError, which the function may raise itself
             answer = await call(self.function, **arguments)
         if limit.cancelled_caught:
-            return f"{self.name} took longer than {_LONGEST_S:g} s"
+            return f"{UNCHECKED}{self.name} took longer than {_LONGEST_S:g} s"
         if not isinstance(answer, bool):
-            return f"{self.name} returned {shown(answer)}, and an expectation returns True or False"
+            return f"{UNCHECKED}{self.name} returned {shown(answer)}, and an expectation returns True or False"
         return None if answer else f"{self.name} returned False"
 
 

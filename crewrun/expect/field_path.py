@@ -9,6 +9,9 @@ from crewrun.errors import suggest
 
 _STEP = re.compile(r"""\.(?P<name>[^\W\d][\w-]*)|\[(?P<index>-?\d+)\]|\[(?P<quote>['"])(?P<key>.*?)(?P=quote)\]""")
 
+# What begins the reason of a missed expectation whose check is at fault, not the output.
+UNCHECKED = "could not be checked: "
+
 
 class NoValue(Exception):
     """There is no value at a path. The message says where it ends."""

@@ -5,6 +5,7 @@ CrewAI's users import everything that they write a flow with from here.
 
 import os
 import webbrowser
+from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from warnings import warn
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from crewrun.aio.notebook import stoppable
 from crewrun.crew.family import AnyFiles, Files, Inputs, KickoffFamily
 from crewrun.crew.kickoff import flow_files
 from crewrun.diagram import write
@@ -181,8 +183,9 @@ class Flow(KickoffFamily[Any], Displayed, Generic[S]):
         self._crewrun_usage = row_context.usage
         files = as_files(input_files, "input_files") if input_files else {}
         try:
-            return await self._crewrun_kickoff(inputs, row_context, files, restore_from_state_id)
-        except Exception as error:
+            with stoppable():
+                return await self._crewrun_kickoff(inputs, row_context, files, restore_from_state_id)
+        except (Exception, CancelledError) as error:
             shorten(error)
             raise
 

@@ -3,11 +3,13 @@
 Its fields are in `model_fields`. `direct` makes calls of the user's code, `crew/perform.py` those of agents.
 """
 
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from crewrun.aio.notebook import stoppable
 from crewrun.llm.custom.calls import routed
 from crewrun.llm.custom.model import CallArguments, calling, calls_by_itself, custom_of, described, is_custom
 from crewrun.llm.foreign_models import fields_of_model
@@ -68,14 +70,17 @@ class LLM(ModelFields):
 
         try:
             if not is_custom(self):
-                return await ask_model(self, messages, tools, available_functions, response_model or self.reply_model)
+                with stoppable():
+                    return await ask_model(
+                        self, messages, tools, available_functions, response_model or self.reply_model
+                    )
             # a class with no `acall` of its own
             if calling.get() is self:
                 raise NotImplementedError(f"{type(self).__name__}: a BaseLLM has no call but its own")
             more = {"tools": tools, "callbacks": callbacks, "available_functions": available_functions}
             more |= {"from_task": from_task, "from_agent": from_agent, "response_model": response_model}
             return await ask_custom(self, CallArguments((messages,), {n: v for n, v in more.items() if v is not None}))
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             shorten(error)
             raise
 

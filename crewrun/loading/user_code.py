@@ -20,7 +20,12 @@ def is_ours(file: str) -> bool:
 
 def is_installed(file: str) -> bool:
     """Whether `file` belongs to a package that pip installed."""
-    return any(folder in file for folder in _INSTALLED)
+    return any(folder in file for folder in _INSTALLED) or _is_compiled(file)
+
+
+def _is_compiled(file: str) -> bool:
+    """Whether it is a module of Cython's that was installed without its source, such as `uvloop/loop.pyx`."""
+    return file.endswith((".pyx", ".pxd", ".pxi")) and not os.path.exists(file)
 
 
 @lru_cache(maxsize=4096)

@@ -36,7 +36,7 @@ async def later(input):
     return bool(input)
 """
 SCHEMA = "{type: object, properties: {total: {type: number}, city: {enum: [Rome]}}, required: [total, city]}"
-RAISES = "checks.py:6: LookupError: no such [redacted]"
+RAISES = "could not be checked: checks.py:6: LookupError: no such [redacted]"
 # What the offline model answers.
 CREW = f"""\
 agents:
@@ -73,6 +73,8 @@ def test_a_row_says_which_expectations_it_met_and_why_not_the_others(place: Plac
     by_name = {one["name"]: (one["checked"], one["missed"]) for one in place.summary()["expectations"]}
     assert by_name == {"total": (3, 2), "city": (3, 0), "function": (3, 0), "raises": (3, 3)}
     assert "  expected 'total': 2 of 3 rows missed it: line 2 (" in place.stderr
+    assert "  expected 'raises': 3 of 3 rows missed it, all because it could not be checked: line " in place.stderr
+    assert [one["unchecked"] for one in place.summary()["expectations"]] == [0, 0, 0, 3]
     assert "  expected and met by all rows: city, function\n" in place.stderr
     assert "  to see those that missed it: crewrun show in.results.jsonl --missed raises\n" in place.stderr
 
@@ -224,5 +226,5 @@ def test_an_async_function_and_each_form_are_checked(place: Place) -> None:
         'a text ("Rome") and a number (3) have no order',
         "output.total is a number, not an object with fields",
         "the output is an object, not a list",
-        "checks.py:15: TimeoutError: no connection",
+        "could not be checked: checks.py:15: TimeoutError: no connection",
     ]

@@ -63,6 +63,31 @@ Crew(agents=[agent], tasks=[task], before_kickoff_callbacks=[slow]).kickoff({"n"
     assert kernel.run("crew.kickoff({'n': 1}).raw[:8]").text == "'[offline'"
 
 
+@pytest.mark.parametrize(
+    "awaited",
+    [
+        "slow.akickoff({'n': 1})",
+        "slow.akickoff_for_each([{'n': 1}])",
+        "slow.agents[0].akickoff('x')",
+        "lazy.acall('x')",
+    ],
+)
+def test_the_stop_button_ends_what_is_awaited(kernel: Kernel, awaited: str) -> None:
+    """While it waits for a model, where nothing wakes the kernel's loop; what is shown is the cell alone."""
+    kernel.run("""
+lazy = LLM("offline?latency=60")
+waiting = Agent(role="Writer", goal="g", backstory="b", llm=lazy)
+slow = Crew(agents=[waiting], tasks=[Task(description="Say {n}", expected_output="e", agent=waiting)])
+""")
+    shown = kernel.run(
+        f"import asyncio\nawaiting = asyncio.ensure_future({awaited})\nasync def say():\n"
+        "    await asyncio.sleep(0)\n    print('began')\nawait say()\nawait awaiting",
+        lambda _: kernel.interrupt(),
+    )
+    assert "CancelledError" in shown.traceback
+    assert "crewrun" not in shown.traceback
+
+
 def test_a_kickoff_in_a_cell_has_the_cell_s_context_and_gateway(kernel: Kernel) -> None:
     """Context variables set in the cell are there; inside `async with Gateway(…)` it is that gateway's call."""
     kernel.run("""

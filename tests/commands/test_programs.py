@@ -203,6 +203,7 @@ def test_a_notebook_shows_progress_in_place_and_the_run(tmp_path: Path) -> None:
         assert (shown.traceback, shown.stdout) == ("", "")
         assert shown.text == "Run('news-run/results.jsonl', 40 ok, 0 failed)"
         assert "<table" in shown.data["text/html"]
+        assert re.fullmatch(r"40 ok · 0 failed · \$0\.00 · .* m?s", shown.updated)
         slow = "print('begun'); run_batch(rows, crew_of('offline?latency=0.2'), fresh=True)"
         stopped = notebook.run(slow, lambda _: notebook.interrupt())
         assert "KeyboardInterrupt" in stopped.traceback

@@ -16,12 +16,15 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(slots=True)
 class Shown:
-    """What a cell showed: `stdout`, `stderr`, the `traceback` of its error, and `data` of its value by MIME type."""
+    """What a cell showed: `stdout`, `stderr`, the `traceback` of its error, `data` of its value by MIME type,
+    and the text that an `updated` display has at the end.
+    """
 
     stdout: str = ""
     stderr: str = ""
     traceback: str = ""
     data: dict[str, str] = field(default_factory=dict)
+    updated: str = ""
 
     @property
     def text(self) -> str:
@@ -49,6 +52,8 @@ class Kernel:
                     setattr(shown, content["name"], getattr(shown, content["name"]) + content["text"])
                     if on_stdout is not None and content["name"] == "stdout":
                         on_stdout(shown.stdout)
+                case "update_display_data":
+                    shown.updated = content["data"]["text/plain"]
                 case "execute_result" | "display_data":
                     shown.data = content["data"]
                 case "error":

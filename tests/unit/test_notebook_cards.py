@@ -65,8 +65,8 @@ REPRS = {
     "LLM('openai/x')": lambda: LLM("openai/x", api_key=SECRET, base_url=f"http://u:{SECRET}@h", aws_key=SECRET),
     "Sorting(2 methods)": Sorting,
     "CrewOutput('Tides', 2 tasks, 1,234 tokens, $0.0123)": lambda: output("Tides"),
-    "TaskOutput('Tides', find, Writer)": lambda: output("Tides").tasks_output[0],
-    "AgentOutput('Tides', Writer)": lambda: AgentOutput(raw="Tides", agent_role="Writer"),
+    "TaskOutput('Tides', 'find', 'Writer')": lambda: output("Tides").tasks_output[0],
+    "AgentOutput('Tides', 'Writer')": lambda: AgentOutput(raw="Tides", agent_role="Writer"),
     "CrewOutput(2 tasks, 1,234 tokens, $0.0123)": lambda: output(""),
 }
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,7 @@ from crewrun import (
     arun_batch,
     run_batch,
 )
+from crewrun.api.keywords import in_keywords
 from crewrun.api.settings import Settings
 from crewrun.batch_flags import batch_flags
 from crewrun.flow import start
@@ -100,15 +102,43 @@ def test_a_misspelt_setting_is_a_type_error(function: Any) -> None:
         ({"lock": "skip"}, "lock='skip': a program catches RunHeld instead"),
         ({"executor": "ray"}, "executor: workers elsewhere load the crew themselves; name it"),
         ({"sheet": "1"}, "sheet: says how a file is read, and these rows come from a Python program"),
-        ({"max_forecast": 1}, "--max-forecast: the forecast comes from a canary"),
+        ({"max_forecast": 1}, "max_forecast: the forecast comes from a canary; add canary=100"),
+        ({"budget": "a lot"}, "budget='a lot': must be an amount of US dollars"),
+        ({"id_field": "nope"}, "id_field='nope': inputs (list): none of its 1 row"),
     ],
-    ids=["values", "stdout", "a descriptor", "a device", "skip", "ray", "a file's", "alone"],
+    ids=["values", "stdout", "a descriptor", "a device", "skip", "ray", "a file's", "alone", "an amount", "a field"],
 )
 def test_settings_that_make_no_sense_are_refused(settings: Any, words: str) -> None:
     """Before anything runs, with the name that the program wrote."""
     with pytest.raises(UsageError) as refused:
         run_batch([{"topic": 1}], crew_of(), **settings)
     assert str(refused.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "keywords"),
+    [
+        ("--map a=b fills {a}, -i a=… is the same", "map={'a': 'b'} fills {a}, input={'a': …} is the same"),
+        ("give it: --price gpt-4o=IN,OUT, or name", "give it: price={'gpt-4o': (IN, OUT)}, or name"),
+        ("without a model: -m offline", "without a model: model='offline'"),
+        ("the same command with a larger --row-budget", "the same call with a larger row_budget"),
+        ("with --outage-patience 5m; --no-replay", "with outage_patience='5m'; replay=False"),
+        ("no rows (--no-rows fail); git --version -i", "no rows (no_rows fail); git --version -i"),
+    ],
+)
+def test_flags_are_keywords_in_python(words: str, keywords: str) -> None:
+    """In errors and in `stopped`; words that are no flags of `batch` stay."""
+    assert in_keywords(words) == keywords
+
+
+def test_spans_and_moments_are_settings_too() -> None:
+    """A program has a `timedelta` where a command line has `1h`."""
+    until = datetime.now().astimezone() + timedelta(hours=2)
+    for deadline in (timedelta(hours=1), until):
+        run = run_batch(topics(1), crew_of(), deadline=deadline, row_timeout=timedelta(seconds=9), fresh=True)
+        assert counts(run) == (1, 0, 0)
+    with pytest.raises(UsageError, match=r"^deadline='.*': is in the past"):
+        run_batch(topics(1), crew_of(), deadline=until - timedelta(hours=3))
 
 
 def test_paths_and_tuples_are_settings_too(tmp_path: Path) -> None:
@@ -238,6 +268,16 @@ def test_a_run_is_a_table_too(tmp_path: Path) -> None:
     assert crewrun("export", "out.jsonl", "-o", "out.parquet", cwd=tmp_path).returncode == 0
     assert run.to_arrow().equals(pq.read_table(tmp_path / "out.parquet"))
     assert run.to_arrow("failed").num_rows == 1
+    assert run.to_arrow("ok", columns=["id", "input.n"]).column_names == ["id", "input.n"]
+    with pytest.raises(UsageError, match=r"^columns: no column 'staus' \(did you mean 'status'\?\)"):
+        run.to_arrow(columns=["staus"])
+
+
+def test_expectations_are_columns_of_a_table(tmp_path: Path) -> None:
+    """By the names that `--columns` has."""
+    write_crew(tmp_path, more="expect:\n  short: output == 'x'\n")
+    run = run_batch(topics(1), "crew.yaml")
+    assert run.to_arrow(columns=["expectations.short"])["expectations.short"][0].as_py() not in (None, True)
 
 
 def test_a_run_is_a_data_frame() -> None:
@@ -252,7 +292,7 @@ def test_a_run_is_a_data_frame() -> None:
 
 def test_rows_of_a_generator_are_read_once_and_looked_at_first_where_that_is_needed() -> None:
     """For --strict, --canary and ids of a field they are copied to a temporary file."""
-    with pytest.raises(UsageError, match=r"inputs \(generator\): 1 rows cannot be run \(--strict\)"):
+    with pytest.raises(UsageError, match=r"inputs \(generator\): 1 rows cannot be run \(strict\)"):
         run_batch((row for row in [{"topic": 1}, {}]), crew_of(), strict=True)
     run = run_batch((row for row in topics(30)), crew_of(), canary=5, id_field="topic")
     assert (counts(run), run.summary["forecast"]["rows"]) == ((30, 0, 0), 30)
@@ -321,8 +361,8 @@ def test_failed_rows_raise_only_where_that_is_asked_for() -> None:
 def test_a_stop_is_a_value() -> None:
     """As the command's exit code and its reason; the same call goes on."""
     run = run_batch([{}, *topics(9)], crew_of(), fail_fast=True, max_concurrent=1)
-    assert (run.exit_code, run.stopped) == (4, "1 of 1 finished rows failed (--fail-fast)")
-    with pytest.raises(BatchFailed, match=r"\(--fail-fast\); the results are in"):
+    assert (run.exit_code, run.stopped) == (4, "1 of 1 finished rows failed (fail_fast)")
+    with pytest.raises(BatchFailed, match=r"\(fail_fast\); the results are in"):
         run_batch([{}, *topics(9)], crew_of(), fail_fast=True, max_concurrent=1, check=True)
 
 
@@ -416,7 +456,7 @@ def test_a_run_that_is_refused_after_it_was_opened_is_free_again(place: Place, m
         monkeypatch.setenv(name, value)
     unpriced = crew_of("openai/my-model")
     assert counts(run_batch(topics(1), unpriced)) == (1, 0, 0)
-    with pytest.raises(UsageError, match="--budget: earlier calls of this run have no known price"):
+    with pytest.raises(UsageError, match=r"^budget: earlier calls of this run have no known price"):
         run_batch(topics(2), unpriced, budget=1, price={"my-model": [1, 1]})
     refused = Run.open("research-run")
     assert (refused.exit_code, refused.is_going) == (2, False)

@@ -1,12 +1,14 @@
 """Errors in the user's own program show the user's lines, and one of crewrun's at most."""
 
 import asyncio
+import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from crewrun import (
     LLM,
@@ -19,7 +21,10 @@ from crewrun import (
     GuardrailFailed,
     InputInvalid,
     RetryPolicy,
+    Run,
     Task,
+    UsageError,
+    run_batch,
 )
 from crewrun.errors import AuthRefused, NetworkError
 from crewrun.flow import Flow, start
@@ -69,6 +74,7 @@ def frames_of(error: BaseException | None) -> list[str]:
 
 
 HERE = Path(__file__).name
+NOWHERE = Path(tempfile.gettempdir()) / "crewrun-test-that-does-not-begin.jsonl"
 CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
     "an input that is missing": (lambda: crew_of().kickoff({}), InputInvalid, ["family.py kickoff"]),
     "a for-each": (lambda: crew_of().kickoff_for_each([{}]), ForEachError, ["family.py kickoff_for_each"]),
@@ -84,6 +90,10 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         KeyError,
         ["family.py kickoff", f"{HERE} fail_later", f"{HERE} fail"],
     ),
+    "a batch whose rows lack a field": (lambda: run_batch([{"m": 1}], crew_of(), str(NOWHERE)), UsageError, []),
+    "a misspelt setting": (lambda: run_batch([], crew_of(), modle="x"), TypeError, ["batch.py run_batch"]),  # type: ignore[call-arg]
+    "a status that rows do not have": (lambda: Run(None, None, {}).rows("fine"), UsageError, []),  # type: ignore[arg-type]
+    "an agent without a goal": (lambda: Agent(role="r"), ValidationError, ["declared.py __init__"]),
     "a flow's method": (lambda: Failing().kickoff(), KeyError, ["flow.py kickoff", f"{HERE} begin"]),
     "a crew in a flow": (lambda: Asking().kickoff(), AuthRefused, ["flow.py kickoff", f"{HERE} begin"]),
 }

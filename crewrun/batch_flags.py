@@ -371,21 +371,71 @@ class BatchFlags:
         Flag(
             Panel.MONEY,
             Kind.CHOICE,
-            "The service tier of calls; flex is slower, sometimes full, and at half the price with most providers.",
+            "The service tier of calls: flex is slower and sometimes full, batch takes up to a day for each step of a "
+            "crew; both cost half with most providers.",
             in_file="The service tier of calls whose agent and llm name none.",
             concerns_calls=True,
         ),
     ] = "standard"
     tier_patience: Annotated[
+        str | float | None,
+        Flag(
+            Panel.MONEY,
+            Kind.DURATION,
+            "How long a call waits for room at flex, or for its batch job, before it goes at the standard tier.",
+            default="10m at flex, no limit for batch jobs",
+            metavar="TIME",
+            concerns_calls=True,
+        ),
+    ] = None
+    wave: Annotated[
+        int,
+        Flag(
+            Panel.MONEY,
+            Kind.COUNT,
+            "Rows at once whose calls go in batch jobs.",
+            metavar="N",
+            concerns_calls=True,
+        ),
+    ] = 10_000
+    batch_delay: Annotated[
         str | float,
         Flag(
             Panel.MONEY,
             Kind.DURATION,
-            "How long a call waits for room at flex before it goes at the standard tier.",
+            "A batch job goes when every row waits for one, or when no further call has come for this long.",
             metavar="TIME",
             concerns_calls=True,
         ),
-    ] = "10m"
+    ] = "1m"
+    poll: Annotated[
+        str | float,
+        Flag(
+            Panel.MONEY,
+            Kind.DURATION,
+            "How often to look at a batch job, at most; up to ten times rarer while nothing changes.",
+            metavar="TIME",
+            concerns_calls=True,
+        ),
+    ] = "30s"
+    detach: Annotated[
+        bool,
+        Flag(
+            Panel.MONEY,
+            Kind.SWITCH,
+            "Do not wait for batch jobs: once all that can be sent is sent, exit with 7; the same command goes on.",
+            concerns_calls=True,
+        ),
+    ] = False
+    cancel_jobs: Annotated[
+        bool,
+        Flag(
+            Panel.MONEY,
+            Kind.SWITCH,
+            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there.",
+            concerns_calls=True,
+        ),
+    ] = False
     canary: Annotated[
         int | None,
         Flag(

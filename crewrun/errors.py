@@ -36,6 +36,7 @@
         ├── ContextTooLong    the prompt does not fit the model               category context_length
         ├── ContentFiltered   the provider's policy refused it                category content_filter
         ├── CustomModelFailed the code of a user's own model raised           category internal
+        ├── BatchJobFailed    a batch job that brought no answer              category server
         ├── OutputInvalid     an answer that cannot be used                   category output_invalid
         │   └── EmptyReply        no answer at all, also a TransientError
         └── TransientError    worth another attempt
@@ -412,6 +413,12 @@ class OutputInvalid(CallError):
 
 class CustomModelFailed(CallError):
     """The code of a user's own model raised an exception that maps to no other class here. `__cause__` is that one."""
+
+
+class BatchJobFailed(CallError):
+    """A batch job did not bring the call's answer, and sending it again at once would not help or cost twice."""
+
+    category = Category.SERVER
 
 
 class TransientError(CallError):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 TransportName = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 # The service tiers that a run, an agent or an LLM can ask for.
-Tier = Literal["standard", "flex"]
+Tier = Literal["standard", "flex", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ class Endpoint:
     `custom` is the user's object that the custom transport calls, and `context_tokens` the longest prompt that it
     declares.
 
-    `tier` is the cheaper tier that requests ask for, `flex`; empty for any other. `standard` is then the same endpoint
-    at the standard tier, whose own `tier` is `standard`, for calls that do not get what they asked for.
+    `tier` is the cheaper tier that requests go at, `flex` or `batch`; empty for any other. `standard` is then the same
+    endpoint at the standard tier, whose own `tier` is `standard`, for calls that do not get what they asked for.
     """
 
     transport_name: TransportName

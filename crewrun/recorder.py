@@ -15,7 +15,8 @@ class Spent(NamedTuple):
     """What one call used, with all its attempts: tokens, US dollars (None: price unknown), seconds.
 
     `tier` is the service tier of its answer, empty for the standard one; it is `standard` only if the call had asked
-    for a cheaper one. `saved_usd` is what it would have cost more at the standard tier.
+    for a cheaper one. `saved_usd` is what it would have cost more at the standard tier. `lines` are the custom ids
+    under which it was in batch jobs.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Spent(NamedTuple):
     duration_s: float = 0.0
     tier: str = ""
     saved_usd: float = 0.0
+    lines: tuple[str, ...] = ()
 
 
 class Recorder(Protocol):
@@ -40,6 +42,12 @@ class Recorder(Protocol):
         self, task: str, identity: bytes, request: ChatRequest, completion: Completion, spent: Spent
     ) -> Awaitable[None]:
         """Record an answer; it is on disk once this has been awaited. Raises OutputFailed when that cannot be had."""
+        ...
+
+    def line_id(self, task: str, identity: bytes) -> str:
+        """The custom id of a line of a batch job for a call that is not replayed: 32 hex digits. A row that runs again
+        asks for the same ones.
+        """
         ...
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:

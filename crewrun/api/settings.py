@@ -43,6 +43,11 @@ class Settings(TypedDict, total=False):
     base_url: str | None
     tier: Tier | None
     tier_patience: _Time | None
+    wave: int | None
+    batch_delay: _Time | None
+    poll: _Time | None
+    detach: bool | None
+    cancel_jobs: bool | None
     replay: bool | None
     cache: _PathLike | None
     cache_size: _Amount | None

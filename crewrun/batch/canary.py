@@ -167,6 +167,11 @@ class CanarySource:
         return not self._first and self._source.is_drained
 
     @property
+    def is_holding(self) -> bool:
+        """See `Source`."""
+        return not self._first and not self._canary.go_on.is_set()
+
+    @property
     def is_whole(self) -> bool:
         """See `Source`."""
         return not self._first and self._source.is_whole

@@ -74,7 +74,7 @@ class Engine:
         self._options = options
         # How far finished rows may run ahead of an unfinished one, so that one slow row does not make the others idle.
         window = max(64, 8 * options.max_concurrent)
-        self._workers = self._at_work = self._reading = 0
+        self._workers = self._at_work = self._reading = self._held = 0
         self._left_rows = False
         self._failure: Exception | None = None
         self._order: Order = InInputOrder(window, options.first) if options.ordered else AsTheyFinish()
@@ -109,9 +109,18 @@ class Engine:
         if self._failure:
             raise self._failure
 
+    def is_waiting(self, rows: int) -> bool:
+        """Whether nothing else can happen while `rows` of the rows in flight wait: no other one is in flight, or can
+        start. Not before there are any.
+        """
+        in_flight = self._progress.in_flight
+        held = self._held + (self._reading if self._source.is_holding else 0)
+        return 0 < in_flight <= rows and self._at_work == in_flight + held
+
     def _start_worker(self, workers: TaskGroup) -> None:
         # Counted here and not in the task: other tasks must count it before it runs.
         self._workers += 1
+        self._at_work += 1
         workers.start_soon(self._work, workers)
 
     async def _grow(self, workers: TaskGroup) -> None:
@@ -123,7 +132,6 @@ class Engine:
                 self._start_worker(workers)
 
     async def _work(self, workers: TaskGroup) -> None:
-        self._at_work += 1
         try:
             while not self._stop.requested.is_set() and await self._run_next(workers):
                 pass
@@ -147,7 +155,9 @@ class Engine:
             return True
         if self._workers < self._options.max_concurrent and self._is_room():
             self._start_worker(workers)
+        self._held += 1
         await self._order.admit(row.index)
+        self._held -= 1
         if self._stop.requested.is_set():
             self._left_rows = True
             return False

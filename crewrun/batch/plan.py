@@ -40,6 +40,7 @@ from crewrun.inspect.run_so_far import RunSoFar, read_known
 from crewrun.inspect.view import has_begun
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.prices.price import BATCH
 from crewrun.messages import Endpoint
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
@@ -278,6 +279,8 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
     tiers = sum_by_tier(estimate.tiers for estimate in estimates)
     if tiers.keys() - {STANDARD}:
         plan.tiers = {tier: _scaled(part, each) for tier, part in tiers.items()}
+    if BATCH in plan.tiers:
+        plan.notes.append("calls at batch wait for their batch jobs: each step of the crew takes up to a day")
     at_once = min(settings.rows_at_once, plan.rows)
     work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
     row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))

@@ -18,6 +18,7 @@ from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
+from crewrun.batch.jobs import check_detach, check_jobs, uses_jobs, warning_of_jobs
 from crewrun.batch.locations import (
     Places,
     check_not_input,
@@ -70,12 +71,15 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How models are called, and which: `endpoints` are the crew's, as far as they are known before it runs."""
+    """How models are called, and which: `endpoints` are the crew's, as far as they are known before it runs. With
+    `in_jobs`, calls go in batch jobs.
+    """
 
     limiters: LocalLimiters
     gateway: Gateway
     cache: AnswerCache | None
     endpoints: list[Endpoint]
+    in_jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,12 @@ class PreparedRun:
         return self.opened.state if self.opened else None
 
     @property
+    def rows_at_once(self) -> int:
+        """The largest number of rows at once. Those that wait for batch jobs are a wave, for which -j does not hold."""
+        settings = self.request.settings
+        return settings.wave if self.calls.in_jobs else settings.rows_at_once
+
+    @property
     def history(self) -> History:
         """What is known of rows from earlier sessions."""
         return self.state or NoHistory(self.request.settings.part)
@@ -123,6 +133,8 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
     options = read_settings(request.settings)
     places = locate(request)
     calls = await check_calls(request, options, resources)
+    if calls.in_jobs:
+        check_jobs(request.settings, places)
     rows = await check_inputs(request, places, calls, resources)
     opened, repeat = await open_run(request, places, calls, rows, resources)
     return PreparedRun(request, options, places, calls, rows, opened, repeat)
@@ -158,7 +170,12 @@ async def check_calls(request: BatchRequest, options: BatchOptions, resources: E
     if cache is not None:
         resources.callback(cache.close)
     gateway = make_gateway(settings, options.limiters, cache)
-    return Calls(options.limiters, gateway, cache, await _check_target(request, request.definition.target, gateway))
+    endpoints = await _check_target(request, request.definition.target, gateway)
+    in_jobs = uses_jobs(settings, endpoints, gateway)
+    check_detach(settings, in_jobs=in_jobs, is_offline=gateway.is_offline)
+    if in_jobs and not settings.is_adaptive:
+        options.limiters.hold_calls_to(settings.rows_at_once)
+    return Calls(options.limiters, gateway, cache, endpoints, in_jobs)
 
 
 async def check_inputs(request: BatchRequest, places: Places, calls: Calls, resources: ExitStack) -> Rows:
@@ -221,6 +238,9 @@ async def open_run(
             resources.enter_context(written_by(opened.state.warned))
             calls.gateway.refused.update(opened.state.refused)
             await _restore_limits(calls.limiters, opened.state)
+            sends_live = not (calls.in_jobs or request.settings.replay)
+            if sends_live and (warning := await warning_of_jobs(opened.state)):
+                request.say(f"warning: {warning}")
             open_again = None if rows.is_once else rows.open_again
             repeat = await say_repeat(request, options, opened.state, open_again, may_change=rows.may_change)
             if repeat is not None and repeat.done:

@@ -10,7 +10,7 @@ from crewrun.errors import UsageError
 from crewrun.inspect.run_so_far import RunSoFar, usual
 from crewrun.limits.estimates import fewest_tokens, most_tokens
 from crewrun.llm.gateway import Gateway
-from crewrun.llm.prices.price import requested_tier
+from crewrun.llm.prices.price import tier_of
 from crewrun.messages import ChatRequest, Endpoint, Usage
 from crewrun.row import Row
 from crewrun.tier_use import STANDARD
@@ -119,7 +119,7 @@ class RowEstimator:
         prompts, completions = for_each_bound(mul, calls, prompt_of_each), for_each_bound(mul, calls, answer)
         costs = self._costs(endpoint, calls, prompt_of_each, answer)
         time_s = self._time(endpoint, assignment.name, calls, answer)
-        tiers = {requested_tier(endpoint.fields) or STANDARD: costs}
+        tiers = {tier_of(endpoint) or STANDARD: costs}
         return RowEstimate(calls, prompts, completions, costs.cost_usd, time_s, tiers)
 
     def _costs(self, endpoint: Endpoint, calls: Range, prompt: Range, answer: Range) -> TierEstimate:

@@ -51,7 +51,7 @@ async def _draw_canary(run: PreparedRun) -> Canary | None:
     if not settings.canary:
         return None
     sample = await draw(run.rows.open_again(), settings.canary, run.history.is_due)
-    return Canary(sample, settings.rows_at_once)
+    return Canary(sample, run.rows_at_once)
 
 
 def _with_notes(report: Report, run: PreparedRun) -> Report:

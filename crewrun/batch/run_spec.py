@@ -27,7 +27,7 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
         engine=settings.engine,
         options=gateway.options,
         row_timeout_s=settings.row_timeout,
-        max_rows=settings.rows_at_once,
+        max_rows=run.rows_at_once,
         limiters=run.calls.limiters,
         recorders=run.state,
         cache=run.calls.cache,

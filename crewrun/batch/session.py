@@ -9,16 +9,18 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
+from crewrun.batch.jobs import close_jobs, open_jobs
 from crewrun.batch.locations import Places, real_path
 from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.progress import Progress
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink, open_stream
 from crewrun.batch.source import Source
-from crewrun.batch.stop import SIGNALS, Stop, StopReason
+from crewrun.batch.stop import DETACHED, SIGNALS, Stop, StopReason
 from crewrun.batch.summary import Report, SessionResult, summarise
 from crewrun.batch.table_sink import TableStream, WritingInterrupted, table_stream, write_table
 from crewrun.batch.watchers import (
@@ -36,6 +38,7 @@ from crewrun.batch.watchers import (
 from crewrun.errors import CrewrunError, JournalDamaged, OutputClosed, OutputFailed, UsageError
 from crewrun.executors import Executor
 from crewrun.inspect.view import nearby
+from crewrun.llm.batch_jobs.run_jobs import RunJobs
 from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.opening import with_cost
@@ -67,6 +70,7 @@ class Session:
         self._display = DisplayWatcher(display, self._gauge)
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
+        self._jobs = self._open_jobs()
 
     async def run(self, executor: Executor, signals: AsyncIterator[signal.Signals]) -> Report:
         """Run the rows, finish the results and close the state. Raises JournalDamaged, after closing."""
@@ -107,20 +111,49 @@ class Session:
                 watching.start_soon(watcher.watch)
             try:
                 await self._stop_if_known_to_exceed()
+                if self._jobs is not None:
+                    await self._begin_jobs(self._jobs, engine, watching)
                 await engine.run()
+                if self._jobs is not None:
+                    self._notes += await close_jobs(self._jobs, cancels=self._cancels_jobs)
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
             finally:
                 watching.cancel_scope.cancel()
                 self._display.show()
                 self._display.display.stop()
+        if self._jobs is not None:
+            await self._jobs.aclose()
         return error
+
+    def _open_jobs(self) -> RunJobs | None:
+        """The jobs for batch jobs, None for a run without any."""
+        run = self._run
+        if not run.calls.in_jobs or run.state is None:
+            return None
+        jobs = open_jobs(self._settings, run.state, run.calls.limiters, run.options.deadline_s)
+        run.calls.gateway.use_jobs(jobs)
+        run.calls.limiters.jobs = jobs
+        return jobs
+
+    async def _begin_jobs(self, jobs: RunJobs, engine: Engine, watching: TaskGroup) -> None:
+        """Take up the jobs of earlier sessions, and send new ones whenever no row can do anything else."""
+        await jobs.open()
+        jobs.is_quiet = engine.is_waiting
+        if self._settings.detach:
+            jobs.on_all_sent = partial(self._stop.request, DETACHED)
+        watching.start_soon(jobs.run)
+
+    @property
+    def _cancels_jobs(self) -> bool:
+        """Whether the jobs end with the run."""
+        return self._settings.cancel_jobs and self._stop.reason is not None and self._stop.reason.is_signal
 
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
         deadline_s = self._run.options.deadline_s
         watchers: list[Watcher] = [
             SignalWatcher(signals, self._stop, self._display.display),
-            StopWatcher(self._stop, self._progress, self._display.display, self._settings.grace, self._is_stuck),
+            self._stop_watcher(),
             self._display,
             self._gauge,
             HeartbeatWatcher(self._history, self._gauge),
@@ -130,6 +163,10 @@ class Session:
         if self._canary_watcher is not None:
             watchers.append(self._canary_watcher)
         return watchers
+
+    def _stop_watcher(self) -> StopWatcher:
+        display, has_jobs = self._display.display, self._jobs is not None
+        return StopWatcher(self._stop, self._progress, display, self._settings.grace, self._is_stuck, has_jobs)
 
     def _watch_canary(self, canary: Canary, display: Display) -> CanaryWatcher:
         limit_usd = self._settings.max_forecast_usd
@@ -249,8 +286,8 @@ class Session:
     def _engine_options(self) -> EngineOptions:
         settings = self._settings
         return EngineOptions(
-            max_concurrent=settings.rows_at_once,
-            is_room=self._run.calls.limiters.is_idle if settings.is_adaptive else None,
+            max_concurrent=self._run.rows_at_once,
+            is_room=self._run.calls.limiters.is_idle if settings.is_adaptive and self._jobs is None else None,
             breaker=Breaker(settings.outage_patience_s),
             # The rows of a canary are from all over the input, so the file is sorted at the end instead.
             ordered=settings.ordered and self._canary is None,

@@ -45,9 +45,11 @@ class BatchSettings(BatchFlags):
     def check(self) -> None:
         """Raise UsageError for invalid settings and for combinations that make no sense."""
         self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
-        self.worker_options, self.input_options, self.tier_patience_s  # noqa: B018  (these too)
+        self.worker_options, self.input_options, self.tier_patience_s, self.poll_s, self.batch_delay_s  # noqa: B018  (these too)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
+        if self.wave < 1:
+            raise UsageError("--wave 0: at least one row has to run; the default is 10000")
         if self.fresh and self.replay:
             raise UsageError("--fresh --replay: a run that starts over has nothing to replay; leave one out")
 
@@ -104,8 +106,26 @@ class BatchSettings(BatchFlags):
 
     @property
     def tier_patience_s(self) -> float:
-        """How long a call waits for room at its tier."""
-        return seconds("--tier-patience", self.tier_patience)
+        """How long a call waits for room at flex."""
+        return seconds("--tier-patience", "10m" if self.tier_patience is None else self.tier_patience)
+
+    @property
+    def job_patience_s(self) -> float:
+        """How long a batch job may take; infinity for no limit."""
+        return math.inf if self.tier_patience is None else self.tier_patience_s
+
+    @property
+    def poll_s(self) -> float:
+        """The shortest time between two looks at a batch job."""
+        poll_s = seconds("--poll", self.poll)
+        if poll_s == 0:
+            raise UsageError(f"--poll {self.poll}: needs to be a time above 0, such as 30s")
+        return poll_s
+
+    @property
+    def batch_delay_s(self) -> float:
+        """How long a gathered call waits for others."""
+        return seconds("--batch-delay", self.batch_delay)
 
     @property
     def limiter(self) -> LimiterOptions:

@@ -99,6 +99,9 @@ class Source:
         """What the records of the whole input take, None when that is unknown."""
         return self._size_bytes
 
+    # Whether those who read wait for rows in flight, and not for the input.
+    is_holding = False
+
     @property
     def is_drained(self) -> bool:
         """Whether there are no more rows: the whole input, or the part up to the limit, has been handed out."""

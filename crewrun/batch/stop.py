@@ -9,7 +9,16 @@ import anyio
 from crewrun.errors import BudgetExhausted, Interrupted, RunStopped
 
 StopKind = Literal[
-    "interrupted", "terminated", "hung up", "failures", "closed", "breaker", "budget", "deadline", "forecast"
+    "interrupted",
+    "terminated",
+    "hung up",
+    "failures",
+    "closed",
+    "breaker",
+    "budget",
+    "deadline",
+    "forecast",
+    "detached",
 ]
 
 EXIT_CODES: dict[StopKind, int] = {
@@ -22,6 +31,7 @@ EXIT_CODES: dict[StopKind, int] = {
     "budget": 5,
     "deadline": 6,
     "forecast": 5,
+    "detached": 7,
 }
 
 
@@ -50,6 +60,8 @@ class StopReason:
         return EXIT_CODES[self.kind]
 
 
+DETACHED = StopReason("detached", "all that can be sent is with the provider, in batch jobs (--detach)")
+
 SIGNALS = {
     signal.SIGINT: StopReason("interrupted", "interrupted"),
     signal.SIGTERM: StopReason("terminated", "terminated"),
@@ -62,13 +74,15 @@ class Stopping:
     """How a run ends, for displays.
 
     `until` is when rows in flight are given up, by `anyio.current_time`. `is_now`: they are given up at once;
-    `is_stuck`: as well, since they wait for a provider that will not answer in time.
+    `is_stuck`: as well, since they wait for a provider that will not answer in time, or `for_jobs` that go on without
+    the run.
     """
 
     reason: StopReason
     until: float
     is_now: bool = False
     is_stuck: bool = False
+    for_jobs: bool = False
 
 
 class Stop:

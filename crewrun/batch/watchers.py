@@ -94,6 +94,7 @@ class StopWatcher:
     display: Display
     grace_s: float
     is_stuck: Callable[[float], bool]
+    has_jobs: bool = False
 
     async def watch(self) -> None:
         """Wait for a stop, and then until nothing is waited for."""
@@ -103,7 +104,8 @@ class StopWatcher:
         if reason.kind == "closed":
             return  # the reader of the results has enough, as `head` has
         is_stuck = self.is_stuck(self.grace_s)
-        stopping = Stopping(reason, anyio.current_time() + self.grace_s, self.stop.at_once.is_set(), is_stuck)
+        until = anyio.current_time() + self.grace_s
+        stopping = Stopping(reason, until, self.stop.at_once.is_set(), is_stuck, self.has_jobs)
         self.progress.stopping = stopping
         if reason.is_signal or self.progress.in_flight:
             self.display.stopping(self.progress)

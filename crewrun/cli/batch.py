@@ -34,8 +34,8 @@ def batch(
 
     Exit codes: 0 all rows succeeded, those done before included; 1 a bug, or results that cannot be written; 2 usage,
     crew, input or journal is wrong and nothing was sent; 3 some rows failed; 4 stopped because all rows would fail, or
-    by --fail-fast or --max-failures; 5 stopped by --budget or --max-forecast; 6 stopped by --deadline; 75 another
-    process has this run; 129, 130 and 143 interrupted; 141 stdout was closed.
+    by --fail-fast or --max-failures; 5 stopped by --budget or --max-forecast; 6 stopped by --deadline; 7 batch jobs are
+    sent, come back (--detach); 75 another process has this run; 129, 130 and 143 interrupted; 141 stdout was closed.
     """
     from crewrun.batch.invocation import BatchRequest, Invocation
     from crewrun.batch.settings import BatchSettings

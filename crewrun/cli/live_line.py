@@ -156,6 +156,8 @@ def stopping_words(stopping: Stopping, in_flight: int, left_s: float) -> str:
         return f"stopping{why}"
     if stopping.is_now or left_s <= 0:
         return f"ending now: {rows} given up; the same command runs them again{why}"
+    if stopping.is_stuck and stopping.for_jobs:
+        return f"stopping: {rows} wait for batch jobs, whose answers the same command uses{why}"
     if stopping.is_stuck:
         return f"stopping: {rows} given up, as they wait for a provider that does not answer{why}"
     then = "again ends now" if reason.is_signal else "Ctrl-C ends now"
@@ -237,8 +239,17 @@ def _cause(wait: Wait) -> str:
             return f"retry after {_one_line(wait.cause)}"
         case WaitKind.CAPACITY:
             return f"no capacity for {count(wait.calls, 'call')} of {model} at flex"
+        case WaitKind.JOBS:
+            return _jobs_in_words(wait, model)
     spent, limit = money(wait.spent_usd or 0.0), money(wait.limit_usd or 0.0)
     return f"budget: {spent} of {limit} spent, the rest is reserved for calls in flight"
+
+
+def _jobs_in_words(wait: Wait, model: str) -> str:
+    if not wait.jobs:
+        return f"{count(wait.calls, 'call')} of {model}, gathered for a batch job"
+    jobs = f"{count(wait.jobs, 'batch job')} of {model}, {wait.lines_ended:,} of {count(wait.lines, 'request')} ended"
+    return f"{jobs}, {wait.calls:,} more gathered" if wait.calls else jobs
 
 
 def _one_line(text: str | None) -> str:

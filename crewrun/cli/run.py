@@ -154,6 +154,8 @@ async def _kickoff(
     if problem := worker.problem(row):
         raise UsageError(f"{problem.removeprefix('line 1: ')}; give it with -i NAME=VALUE or --inputs")
     endpoints = await check_models(definition.target, gateway)
+    if any(endpoint.tier == "batch" for endpoint in endpoints):
+        raise UsageError("batch jobs are for many rows: crewrun batch makes them; here say --tier standard or flex")
     for warning in check_tools(definition.target, endpoints, refuses=checks_tools):
         say(warning)
     for hint in model_hints(endpoints):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ from crewrun.errors import UsageError
 
 if TYPE_CHECKING:
     from crewrun.batch.sink import StreamSink
-    from crewrun.inspect.status import Status
+    from crewrun.inspect.status import Status, WaitingJob
     from crewrun.inspect.verify import Differences
     from crewrun.inspect.view import View
 
@@ -113,6 +114,7 @@ def lines(status: "Status") -> list[str]:
         report += _tiers(status.spent)
     if status.sessions > 1:
         report += [f"in all {status.sessions} sessions: {spent(status.in_all)}", *_tiers(status.in_all)]
+    report += map(_job, status.jobs)
     for group in status.failures:
         message = shortened(" ".join(group.message.split()), _EXAMPLE_CHARS)
         report.append(f"  {group.count:,} × {group.category}: {group.id}: {message}")
@@ -200,6 +202,19 @@ def _rows(status: "Status") -> str:
         parts += [rate(status.rows_per_s)] if status.rows_per_s else []
         parts += [f"{duration_left(status.eta_s)} left"] if status.eta_s is not None else []
     return f"rows: {', '.join(parts)}"
+
+
+def _job(job: "WaitingJob") -> str:
+    """A batch job that is waited for."""
+    from crewrun.cli.live_line import duration_left
+    from crewrun.cli.wording import count
+
+    name = f"batch job {job.id}" if job.id else "a batch job that may have been created"
+    age = f"begun {duration_left(max(0.0, time.time() - job.begun_at))} ago"
+    if job.looked_at is None:
+        return f"{name}: {count(job.requests, 'request')}, {age}"
+    looked = f"{job.ended:,} ended {duration_left(max(0.0, time.time() - job.looked_at))} ago"
+    return f"{name}: {count(job.requests, 'request')}, {looked}; {age}"
 
 
 def _waits(status: "Status") -> list[str]:

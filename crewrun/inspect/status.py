@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ from crewrun.tier_use import TierUse
 SCHEMA = "crewrun.status/1"
 
 _SHOWN_TOOLS = 20  # a screenful; further ones failed less often
+
+_WAITING_JOBS = "select number, id, lines, lines_ended, intended_at, looked_at from jobs where end = '' order by number"
 
 # `died`: no process works on the run, and its last session has not recorded an end.
 State = Literal["running", "finished", "stopped", "died"]
@@ -51,6 +53,26 @@ class ToolFailureCount:
     error: str
 
 
+class WaitingJob(NamedTuple):
+    """A batch job that has not ended as far as the run knows.
+
+    `id` is the provider's, empty if the run has not heard of its creation; `ended` of its requests had ended at
+    `looked_at`, None if nobody has looked yet. Times are Unix seconds.
+    """
+
+    number: int
+    id: str
+    requests: int
+    ended: int
+    begun_at: float
+    looked_at: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        times = {"begun_at": when(self.begun_at), "looked_at": None if self.looked_at is None else when(self.looked_at)}
+        return {**self._asdict(), **times}
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """The state of a run.
@@ -60,7 +82,7 @@ class Status:
     is the process that works on it. `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are unknown. `spent`
     is the latest session's, `in_all` that of all `sessions`. `command` continues the run; `redo` does too, and makes
     the calls that --replay left out. `elsewhere` is how many rows belong to other shards than `shard`, None until the
-    session has ended. A table is written at the end of a session.
+    session has ended. A table is written at the end of a session. `jobs` are the batch jobs that the run waits for.
     """
 
     run: str
@@ -81,6 +103,7 @@ class Status:
     shard: str | None
     elsewhere: int | None
     is_table: bool = False
+    jobs: Sequence[WaitingJob] = ()
 
     @property
     def is_going(self) -> bool:
@@ -149,6 +172,7 @@ class Status:
             ],
             "tool_failures": [asdict(failing) for failing in self.tool_failures],
             "expectations": [count.to_json() for count in self.expectations],
+            "jobs": [job.to_json() for job in self.jobs],
             "command": self._next_command(),
         }
 
@@ -174,6 +198,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
     failing = _failing_tools(view)
     only = session.id if session is not None and state == "running" and session.ended_at is None else None
     expectations = count_expectations(view, only=only)
+    jobs = [WaitingJob(*job) for job in view.db.execute(_WAITING_JOBS)]
     view.db.execute("commit")
     elsewhere = last_event(view.folder.log).get("elsewhere")
     return Status(
@@ -195,6 +220,7 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         shard=view.manifest.options.get("shard"),
         elsewhere=elsewhere if isinstance(elsewhere, int) else None,
         is_table=view.manifest.table is not None,
+        jobs=jobs,
     )
 
 

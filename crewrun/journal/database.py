@@ -59,7 +59,7 @@ def read_journal(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(_to_read(path), uri=True, isolation_level=None, timeout=10)
         (version,) = db.execute("pragma user_version").fetchone()
         if version in READABLE:
-            db.execute(READABLE[version])
+            db.executescript(READABLE[version])
         db.execute("pragma query_only = on")
         if version == 0:
             db.close()

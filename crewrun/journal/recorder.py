@@ -5,8 +5,9 @@ See `crewrun.recorder.Recorder` for the contract, `journal.replies` for what an 
 
 import time
 from asyncio import Future
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from hashlib import blake2b
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from crewrun.errors import CallError, Category
 from crewrun.failed_tools import shortened_error
 from crewrun.journal.changes import Refusal
 from crewrun.journal.event_log import EventLog
+from crewrun.journal.jobs import LineTaken
 from crewrun.journal.keys import row_key
 from crewrun.journal.names import Names
 from crewrun.journal.replies import (
@@ -55,7 +57,7 @@ class JournalRecorder:
     `replies` maps a text to the number of the call that replied it, so that no text is stored twice.
     """
 
-    __slots__ = ("_journal", "_key", "_replayable", "_row", "replies")
+    __slots__ = ("_journal", "_key", "_ordinals", "_replayable", "_row", "replies")
 
     def __init__(self, row: Row, journal: SessionJournal, entries: Iterable[CallEntry] = ()) -> None:
         self._journal = journal
@@ -63,6 +65,7 @@ class JournalRecorder:
         self._key = row_key(row.id)
         self._replayable: dict[tuple[str, bytes], deque[CallEntry]] = {}
         self.replies: dict[str, int] = {}
+        self._ordinals: Counter[tuple[str, bytes]] = Counter()  # for lines of batch jobs
         for entry in entries:
             if entry.kind not in (FAILURE, TOOL_FAILURE):
                 request = (journal.names.name(entry.task), entry.request)
@@ -99,7 +102,14 @@ class JournalRecorder:
             messages = [{"role": m.role, "content": m.shown} for m in request.messages]
             more = {"reasoning": completion.reasoning} if completion.reasoning else {}
             self._say("prompt", task=task, seq=entry.seq, messages=messages, reply=completion.text, **more)
-        return journal.writer.append(entry)
+        return self._append(entry, spent)
+
+    def line_id(self, task: str, identity: bytes) -> str:
+        """32 hex digits for the next call of this kind that is not replayed, the same ones when the row runs again."""
+        ordinal = self._ordinals[task, identity]
+        self._ordinals[task, identity] += 1
+        parts = f"{self._key} {ordinal} {task}".encode("utf-8", "surrogatepass"), identity
+        return blake2b(b"\n".join(parts), digest_size=16).hexdigest()
 
     def retrying(self, task: str, error: CallError, delay_s: float) -> None:
         """Log that an attempt failed."""
@@ -136,7 +146,7 @@ class JournalRecorder:
             cost_usd=spent.cost_usd,
             duration_s=round(spent.duration_s, 3),
         )
-        return self._journal.writer.append(entry)
+        return self._append(entry, spent)
 
     def refused(self, endpoint: str, what: str) -> None:
         """Append a feature that an endpoint refuses."""
@@ -171,9 +181,19 @@ class JournalRecorder:
         )
         return self._journal.writer.append(entry)
 
+    def _append(self, entry: CallEntry, spent: Spent) -> Future[None]:
+        """Commit a call; after that, never before it, its lines of batch jobs are taken."""
+        committed = self._journal.writer.append(entry)
+        for line_id in spent.lines:
+            self._journal.writer.note(LineTaken(line_id))
+        return committed
+
     def _take(self, task: str, identity: bytes) -> CallEntry | None:
         entries = self._replayable.get((task, identity)) if self._replayable else None
-        return entries.popleft() if entries else None
+        if not entries:
+            return None
+        self._ordinals[task, identity] += 1
+        return entries.popleft()
 
     def _entry(self, task: str, kind: int, identity: bytes, reply: bytes, spent: Spent) -> CallEntry:
         journal = self._journal

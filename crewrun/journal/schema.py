@@ -35,6 +35,19 @@ _LEARNED_BOUNDS = (
 _TIER_COLUMNS = ("tier text", "saved_usd real")
 # A partial index, so that summing up by tier never reads the answers; a run without tiers has nothing in it.
 _TIERS = "create index if not exists tiers on calls (session, tier, kind, cost_usd, saved_usd) where tier is not null"
+# Batch jobs since version 5. A job ends once, in the session `ended_in`; `end` says how. `lines_ended` is what the
+# provider said at `looked_at`. A line has its result from the end of its job until its call is in `calls`: it is taken
+# then. Results are the only entries that are deleted, since `calls` has them.
+_JOBS = (
+    "create table jobs (number integer primary key, session integer not null, intent text not null, "
+    "route text not null, intended_at real not null, lines integer not null, id text not null default '', "
+    "end text not null default '', ended_in integer, looked_at real, lines_ended integer not null default 0)"
+)
+_JOB_LINES = (
+    "create table job_lines (job integer not null, position integer not null, line blob not null, most_usd real, "
+    "end text, status integer, reply blob, taken integer not null default 0, primary key (job, position)) "
+    "without rowid; create index lines_by_id on job_lines (line)"
+)
 # By version: the statements that migrate a journal to the next version.
 MIGRATIONS: Final = {
     1: "alter table calls add column estimated_calls integer not null default 0",
@@ -47,12 +60,15 @@ MIGRATIONS: Final = {
             _LEARNED_BOUNDS,
         ]
     ),
-    4: "; ".join([*(f"alter table calls add column {column}" for column in _TIER_COLUMNS), _TIERS]),
+    4: "; ".join([*(f"alter table calls add column {column}" for column in _TIER_COLUMNS), _TIERS, _JOBS, _JOB_LINES]),
 }
 
 # By older version that can be read as it is: what shows a reader its tables as those of this version. A temporary view
 # hides the table of its name: https://sqlite.org/lang_naming.html
-READABLE: Final = {4: "create temp view calls as select *, null as tier, null as saved_usd from main.calls"}
+_NO_JOBS = f"{_JOBS}; {_JOB_LINES}".replace("create table", "create temp table")
+READABLE: Final = {
+    4: f"create temp view calls as select *, null as tier, null as saved_usd from main.calls; {_NO_JOBS}"  # noqa: S608
+}
 
 # The token columns of calls, and of the sums in sessions.
 TOKEN_COLUMNS: Final = (
@@ -97,6 +113,8 @@ create table calls (
 );
 {_TOOL_FAILURES};
 {_TIERS};
+{_JOBS};
+{_JOB_LINES};
 {_LEARNED_BOUNDS};
 create table rows (
     seq integer primary key, session integer not null, definition integer not null, key integer not null,

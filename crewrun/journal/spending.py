@@ -16,12 +16,15 @@ def owed_usd(db: sqlite3.Connection, *, current: int, only: int | None = None) -
 
     In US dollars, None when a price is unknown. The `current` session (0 for none) has an exact record of what it owes.
     A killed session owes up to its high-water mark; without a budget it has no mark, and each row that it had in flight
-    counts as much as the most expensive of the latest calls.
+    counts as much as the most expensive of the latest calls, except for those that waited for a batch job: its answers
+    are still to come.
     """
     query = (
         "select coalesce(sum(case when ended_at is not null or id = ? then owed_usd "
-        "when high_water_usd is null then owed_usd + in_flight * dearest "
-        "else max(owed_usd, high_water_usd - cost_usd) end), 0), coalesce(sum(owed_unpriced), 0) from sessions, "
+        "when high_water_usd is null then owed_usd + max(0, in_flight - in_jobs) * dearest "
+        "else max(owed_usd, high_water_usd - cost_usd) end), 0), coalesce(sum(owed_unpriced), 0) from (select *, "
+        "(select coalesce(sum(lines), 0) from jobs where jobs.session <= sessions.id "
+        "and (ended_in is null or ended_in > sessions.id)) as in_jobs from sessions), "
         "(select coalesce(max(cost_usd), 0) as dearest from (select cost_usd from calls order by seq desc limit ?)) "
         "where ? is null or id = ?"
     )

@@ -172,6 +172,10 @@ class Budget:
         await self._decided(waiter)
         return waiter.hold if waiter.is_admitted else None
 
+    def take_over(self, worst_usd: float) -> Hold:
+        """Hold back what a call of an earlier session may still cost, whether it fits or not: it is on its way."""
+        return self._take(Hold("", 0, _pico(worst_usd)))
+
     def learn(self, kind: object, output_usd: float) -> None:
         """An output of an earlier session cost `output_usd`."""
         self._outputs.setdefault(kind, deque(maxlen=_OUTPUTS)).append(_pico(output_usd))

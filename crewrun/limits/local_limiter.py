@@ -101,6 +101,21 @@ class LocalLimiter:
         permit.price = price
         return permit
 
+    async def reserve(self, price: CallPrice | None) -> Permit:
+        """A permit for a line of a batch job, once the budget has room for it. It goes back by `settle_reserved`.
+
+        The journal has what lines may cost, so that no mark has to cover them. Raises BudgetExhausted.
+        """
+        budget, permit = self._run.budget, Permit(price=price)
+        if budget is not None and price is not None:
+            prompt_usd, answer_usd = price.prompt_usd(self.bounds), price.answer_usd(self.bounds)
+            permit.hold = await budget.admit(price.kind, prompt_usd, answer_usd, is_bound=price.is_bound)
+        return permit
+
+    def settle_reserved(self, permit: Permit, result: CallResult) -> None:
+        """Account for what a line of a batch job cost."""
+        self._settle(permit, result)
+
     async def enter_unqueued(self, tokens: int, price: CallPrice | None) -> Permit:
         """As `enter`, for a call that all others in flight are waiting for, so that it cannot wait for any of them.
 

@@ -1,7 +1,10 @@
 """`LocalLimiters`: a `LocalLimiter` for each model at each address, and what they share."""
 
+from dataclasses import replace
+
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.options import SLOW_START, LimiterOptions
+from crewrun.limits.permit import Permit
 from crewrun.limits.run_limits import RunLimits
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
@@ -28,6 +31,19 @@ class LocalLimiters(RunLimits):
             limiter = self._limiters[key] = LocalLimiter(endpoint, self._options, self)
         return limiter
 
+    def take_over(self, most_usd: float) -> Permit:
+        """Set aside what a line of an earlier session's batch job may cost."""
+        return Permit(hold=None if self.budget is None else self.budget.take_over(most_usd))
+
+    def release(self, permit: Permit) -> None:
+        """Give back what was set aside by `take_over`."""
+        if self.budget is not None and permit.hold is not None:
+            self.budget.settle(permit.hold, None)
+
+    def hold_calls_to(self, most: int) -> None:
+        """Have at most so many live calls of each model in flight; before the first call."""
+        self._options = replace(self._options, max_calls=most)
+
     def is_idle(self) -> bool:
         """Whether hardly any call waits for a permit, or will soon, so that more rows at once would help."""
         waiting = sum(limiter.rate_limiter.waiting for limiter in self._limiters.values())
@@ -40,9 +56,14 @@ class LocalLimiters(RunLimits):
         if budget is not None and budget.waiting:
             calls, spent_usd = budget.waiting, budget.spent_usd
             return [Wait(WaitKind.BUDGET, calls=calls, spent_usd=spent_usd, limit_usd=budget.limit_usd)]
-        return [wait for limiter in self._limiters.values() if (wait := limiter.wait)]
+        waits = [wait for limiter in self._limiters.values() if (wait := limiter.wait)]
+        return waits if self.jobs is None else [*waits, *self.jobs.waits]
 
     def stuck_calls(self, seconds: float) -> int:
-        """How many calls will not be answered within `seconds`, with those that wait for their part of the budget."""
+        """How many calls will not be answered within `seconds`, with those that wait for their part of the budget.
+        Batch jobs take longer than any stop waits, and go on without the run.
+        """
         stuck = sum(limiter.stuck_calls(seconds) for limiter in self._limiters.values())
+        if self.jobs is not None:
+            return stuck + self.jobs.rows_waiting
         return stuck + (self.budget.waiting if self.budget is not None and stuck else 0)

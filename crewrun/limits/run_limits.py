@@ -1,12 +1,28 @@
 """`RunLimits`: what the limiters of all endpoints of a run share."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import anyio
 
 from crewrun.limits.budget import Budget
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import UnknownBills
+from crewrun.limits.waits import Wait
+
+
+class JobWaits(Protocol):
+    """What waits for batch jobs."""
+
+    @property
+    def rows_waiting(self) -> int:
+        """How many rows do."""
+        ...
+
+    @property
+    def waits(self) -> list[Wait]:
+        """What calls wait for, by model."""
+        ...
 
 
 class RunLimits:
@@ -17,6 +33,7 @@ class RunLimits:
         unknown_bills: the attempts whose bill is unknown.
         bounds: the learned bounds by model. `journal_bounds` is called with each change of one.
         has_answered: whether calls were answered in earlier sessions of the run.
+        jobs: what waits for batch jobs, None for a run without any.
         on_their_way: rows that were sent to a worker and have not started there.
     """
 
@@ -27,6 +44,7 @@ class RunLimits:
         self.bounds: dict[str, LearnedBounds] = {}
         self.journal_bounds: Callable[[str, LearnedBounds], None] | None = None
         self.has_answered = False
+        self.jobs: JobWaits | None = None
         self.on_their_way = 0
         self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
 

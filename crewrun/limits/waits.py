@@ -24,6 +24,7 @@ class WaitKind(StrEnum):
     MAX_RPM = "max_rpm"  # `max_rpm` of a crew or an agent
     RETRY = "retry"  # the pause between two attempts of a call
     CAPACITY = "capacity"  # the tier that calls ask for has no room for them
+    JOBS = "jobs"  # batch jobs
     BUDGET = "budget"  # what is left of the budget is reserved for calls in flight
 
 
@@ -41,6 +42,8 @@ class Wait:
         cause: the last failure, in words.
         address, reason: of a connection that was not made, `127.0.0.1:8123` and `Connection refused`.
         spent_usd, limit_usd: of the budget.
+        jobs, lines, lines_ended: of batch jobs: how many there are, how many lines they have, and how many of these
+            have ended. `calls` have not gone in a job yet.
     """
 
     kind: WaitKind
@@ -55,6 +58,9 @@ class Wait:
     reason: str | None = None
     spent_usd: float | None = None
     limit_usd: float | None = None
+    jobs: int = 0
+    lines: int = 0
+    lines_ended: int = 0
 
     def of(self, endpoint: str) -> "Wait":
         """The same for calls of `endpoint`."""
@@ -99,6 +105,8 @@ class Wait:
                 return f"the next attempts, in {wait_s} s, after: {self.cause}"
             case WaitKind.CAPACITY:
                 return f"capacity: {self.calls} waiting for room at a cheaper tier, next in {wait_s} s"
+            case WaitKind.JOBS:
+                return f"batch jobs: {self.jobs} with {self.lines_ended} of {self.lines} requests ended"
         return "the budget: calls in flight first"
 
 

@@ -20,17 +20,21 @@ _NOTHING = Usage()
 
 
 class Caller(NamedTuple):
-    """Who makes a call: the context of its row, and the windows that limit it."""
+    """Who makes a call: the context of its row, the windows that limit it, and what identifies its lines of batch jobs,
+    empty if it can have none.
+    """
 
     row_context: RowContext
     windows: Sequence[RequestWindow] = ()
+    line_id: str = ""
 
 
 @dataclass(slots=True)
 class Bill:
     """What a call has cost so far: attempts, probes, and what was billed without an answer.
 
-    `tier` is the service tier of what was billed last, as in `Spent`, and `saved_usd` what was saved in all.
+    `tier` is the service tier of what was billed last, as in `Spent`, `saved_usd` what was saved in all, and `lines`
+    the custom ids of its lines of batch jobs.
     """
 
     attempts: int = 0
@@ -39,6 +43,7 @@ class Bill:
     cost_usd: float | None = 0.0
     tier: str = ""
     saved_usd: float = 0.0
+    lines: tuple[str, ...] = ()
 
     def add(self, usage: Usage, cost_usd: float | None) -> None:
         """Something was billed; its cost is None if the price is unknown."""
@@ -54,7 +59,8 @@ class Bill:
         if self.usage is not _NOTHING:
             self.add(usage, cost_usd)
             usage, cost_usd = self.usage, self.cost_usd
-        return Spent(model, usage, cost_usd, self.attempts + self.probes, 0.0, self.tier, self.saved_usd)
+        attempts = self.attempts + self.probes
+        return Spent(model, usage, cost_usd, attempts, 0.0, self.tier, self.saved_usd, self.lines)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_tokens, most_tokens
 from crewrun.limits.limiter import Limiter
 from crewrun.limits.permit import CallPrice
-from crewrun.llm.prices.price import Price, requested_tier
+from crewrun.llm.prices.price import Price, tier_of
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 from crewrun.tier_use import STANDARD
 from crewrun.usage import UsageCounter
@@ -30,7 +30,7 @@ class EndpointState:
     def __init__(self, endpoint: Endpoint, limiter: Limiter, price: Price | None) -> None:
         self._name = endpoint.name
         self._price = price
-        self._tier = requested_tier(endpoint.fields)
+        self._tier = tier_of(endpoint)
         self._wants_less = bool(endpoint.tier)  # a cheaper tier, here or before the call came here
         self._is_in_place = endpoint.tier == STANDARD
         self._most_tokens = most_tokens(endpoint)

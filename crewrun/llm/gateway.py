@@ -19,9 +19,12 @@ from typing import Self
 from warnings import warn
 
 from crewrun.errors import CallError, CrewrunWarning, NotRecorded, RowBudgetExceeded, RunStopped, SchemaRefused
+from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.limiter import Limiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway
+from crewrun.llm.batch_jobs.cross_loop import CrossLoopJobs
+from crewrun.llm.batch_jobs.run_jobs import Jobs
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
 from crewrun.llm.capabilities import Refused
@@ -180,13 +183,15 @@ class Gateway(LoopBound):
     ) -> Completion:
         """The answer to `request`, recorded before it is returned. For a call without one, its bill is recorded."""
         name, task, bill = request.endpoint.name, caller.row_context.task_path, Bill()
+        if self._sender.jobs is not None:
+            caller = caller._replace(line_id=recorder.line_id(task, identity))
         try:
             completion, spent = await self._send(request, caller, bill)
         except CallError as failed:
             if failed.attempts:
                 usage, cost_usd = failed.billed
                 attempts, duration_s = failed.attempts + failed.probes, time.monotonic() - began
-                spent = Spent(name, usage, cost_usd, attempts, duration_s, bill.tier, bill.saved_usd)
+                spent = Spent(name, usage, cost_usd, attempts, duration_s, bill.tier, bill.saved_usd, bill.lines)
                 await recorder.record_failure(task, identity, failed, spent)
             raise
         except BaseException as ended:  # the row's time is over, or the run stops
@@ -217,6 +222,10 @@ class Gateway(LoopBound):
             self._unknown_reasons.add(finish_reason)
             why = f"a reply ended with finish_reason {finish_reason!r}, which crewrun does not know; it counts as whole"
             warn(f"{endpoint.name}: {why}", CrewrunWarning, stacklevel=2)
+
+    def use_jobs(self, jobs: Jobs) -> None:
+        """Send calls whose tier is `batch` by `run_jobs`; before the first call."""
+        self._sender.jobs = jobs
 
     def takes_tools(self, llm: ModelFields | None) -> bool:
         """Whether tools go to `llm` as tools, and not described in the prompt."""
@@ -270,7 +279,15 @@ class Gateway(LoopBound):
     def _with_limiters(self, limiters: Limiters | None) -> Self:
         other = type(self)(self._options, transport=self._transports.substitute, limiters=limiters, cache=self._cache)
         other._sender.capabilities.refused = self.refused
+        other._sender.jobs = self._jobs_for(limiters)
         return other
+
+    def _jobs_for(self, limiters: Limiters | None) -> Jobs | None:
+        """The batch jobs for calls in another loop; None for those that hold this one, which brings no results then."""
+        jobs, loop = self._sender.jobs, self._loop
+        if jobs is None or loop is None or not isinstance(limiters, CrossLoopLimiters):
+            return None
+        return CrossLoopJobs(jobs, loop)
 
     async def __aenter__(self) -> Self:
         self.bind_to_loop()

@@ -4,6 +4,7 @@
     _send_with_accepted_schema          the form of the schema that the model takes; refusals are probed first
     _send_with_accepted_parameters      only the parameters that the model takes, if its LLM has drop_params
     _send_at_flex                       waits for room in that tier, if it is asked for; then the standard tier
+    _send_in_jobs                       as a line of a batch job, if its tier is that; `batch_jobs` has how
     _send_with_retries                  a permit for each attempt; retries, and whether a failure counts
     Attempts.send_once                  one attempt, within the call's time limit
 
@@ -33,11 +34,14 @@ from crewrun.limits.budget import check_row
 from crewrun.limits.capacity import CapacityPauses
 from crewrun.limits.failure_evidence import is_sign_of_outage
 from crewrun.limits.limiter import Limiters
-from crewrun.limits.permit import FailureScope, Permit
+from crewrun.limits.permit import CallResult, FailureScope, Permit
 from crewrun.limits.probes import MAY_PASS, RUN_WIDE, probe_request
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.limits.windows import admit
 from crewrun.llm.attempts import Attempts
+from crewrun.llm.batch_jobs.gatherer import GoesLive
+from crewrun.llm.batch_jobs.run_jobs import JobCall, Jobs
+from crewrun.llm.batch_jobs.wire import line_of, no_jobs_here, read_result
 from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
     Capabilities,
@@ -52,6 +56,7 @@ from crewrun.llm.capabilities import (
 from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.known_models import with_slip
 from crewrun.llm.options import GatewayOptions
+from crewrun.llm.prices.price import BATCH
 from crewrun.llm.prober import Prober
 from crewrun.llm.replies.answer import fresh_answer
 from crewrun.llm.tiers import FLEX, has_no_capacity
@@ -86,8 +91,10 @@ class Sender:
     ) -> None:
         """`find_state` is called once for each endpoint; it raises AuthRefused or EndpointRefused without a key."""
         self.capabilities = Capabilities()
+        self.jobs: Jobs | None = None  # the batch jobs of the run that this is a part of
         self._options = options
         self._limiters = limiters
+        self._transports = transports
         self._attempts = Attempts(options, limiters, transports, self.capabilities, find_state)
         self._prober = Prober(self._attempts, self.capabilities, options.retry)
 
@@ -172,7 +179,8 @@ class Sender:
         That it answers without them is remembered.
         """
         left_out: tuple[str, ...] = ()
-        send = self._send_at_flex if request.endpoint.tier == FLEX else self._send_with_retries
+        by_tier = {FLEX: self._send_at_flex, BATCH: self._send_in_jobs}
+        send = by_tier.get(request.endpoint.tier, self._send_with_retries)
         while True:
             trimmed = self.capabilities.trimmed(replace(request, left_out=left_out) if left_out else request)
             try:
@@ -211,6 +219,74 @@ class Sender:
         standard = replace(request, endpoint=endpoint.standard)
         return await self._send_with_retries(standard, caller, bill, is_patient=is_patient, failures=failures)
 
+    async def _send_in_jobs(
+        self, request: ChatRequest, caller: Caller, bill: Bill, *, is_patient: bool
+    ) -> tuple[Completion, Spent]:
+        """Send as a line of a batch job; live at the standard tier once no job will answer it any more.
+
+        A refusal that may pass goes into a later job, as often as a call is retried.
+        """
+        call, jobs = self._attempts.call(request, caller, bill), self.jobs
+        if jobs is None or not caller.line_id:
+            raise no_jobs_here()
+        row = id(caller.row_context.recorder)
+        line = await line_of(request, caller.line_id, self._transports)
+        job_call = JobCall(request.endpoint, line, row, call.price)
+        bill.lines = (*bill.lines, line.custom_id)
+        failures = _Failures(is_patient, may_pass=False)
+        standard = replace(request, endpoint=request.endpoint.standard or request.endpoint)
+        while True:
+            self._check_row(caller)
+            try:
+                return await self._answer_by_job(jobs, job_call, call)
+            except GoesLive:
+                return await self._send_with_retries(standard, caller, bill, is_patient=is_patient, failures=failures)
+            except CallError as failed:
+                error = failed
+            failures.attempts += 1
+            error.attempts = failures.attempts
+            if isinstance(error, RUN_WIDE) and not await self._prober.is_own(
+                error, self._attempts.call(standard, caller, bill)
+            ):
+                continue  # no call is refused any more
+            failures.counted += 1
+            if self._options.retry.delay(error, failures.counted) is None:
+                bill.close(error)
+                raise error
+            _log_retry(caller, error, 0.0)
+
+    async def _answer_by_job(self, jobs: Jobs, job_call: JobCall, call: Call) -> tuple[Completion, Spent]:
+        """The answer that a batch job brings. Raises GoesLive and the CallError of the line or its job."""
+        request, row_context, bill = call.request, call.caller.row_context, call.bill
+        try:
+            answer = await jobs.send(job_call)
+        except CallError as failed:
+            bill.attempts += 1
+            row_context.usage.add_attempt()
+            raise recast(failed, type(failed)) from failed  # all lines of the job raise the same one
+        bill.attempts += 1
+        row_context.usage.add_attempt()
+        try:
+            reply = await read_result(answer.result, request, self._transports)
+            completion = fresh_answer(reply, request, row_context.own_texts)
+        except CallError as failed:
+            error = classified(with_slip(failed.redact(), request.endpoint), request)
+            # What a job does not answer is not billed, whatever the refusal.
+            jobs.settle(
+                request.endpoint, answer.permit, call.failed(error) if error.usage.total_tokens else CallResult()
+            )
+            raise error from None
+        result = call.answered(completion)
+        jobs.settle(request.endpoint, answer.permit, result)
+        row_context.usage.add_answer(completion)
+        return completion, bill.total(request.endpoint.name, completion.usage, result.cost_usd)
+
+    def _check_row(self, caller: Caller) -> None:
+        """Raise RowBudgetExceeded if the row may cost no more."""
+        if (row_budget_usd := self._options.row_budget_usd) is not None:
+            row_usage = caller.row_context.usage.of_row
+            check_row(row_usage.cost_usd, row_usage.owed_usd, row_budget_usd)
+
     async def _send_with_retries(
         self,
         request: ChatRequest,
@@ -226,11 +302,9 @@ class Sender:
         `failures` are those of the call so far. Raises NoCapacity at once.
         """
         call = self._attempts.call(request, caller, bill)
-        limiter, row_context, row_budget_usd = call.state.limiter, caller.row_context, self._options.row_budget_usd
+        limiter, row_context = call.state.limiter, caller.row_context
         while True:
-            if row_budget_usd is not None:
-                row_usage = row_context.usage.of_row
-                check_row(row_usage.cost_usd, row_usage.owed_usd, row_budget_usd)
+            self._check_row(caller)
             if caller.windows:
                 await admit(caller.windows, limiter.back_off)
             permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)

@@ -3,7 +3,7 @@
 Flex is the price of batch jobs for calls that may take longer, and that are refused when the provider has no capacity:
 https://platform.openai.com/docs/guides/flex-processing, https://console.groq.com/docs/flex-processing,
 https://ai.google.dev/gemini-api/docs/flex-inference. `sender` sends such calls, `limits/capacity` says how long they
-wait for room, `prices` knows what each tier costs.
+wait for room, `prices` knows what each tier costs. Calls at the tier `batch` go in batch jobs: see `batch_jobs`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from crewrun.errors import CallError, ModelRefused, NoCapacity, recast
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place
-from crewrun.llm.prices.price import find_price, requested_tier
+from crewrun.llm.prices.price import BATCH, find_price, requested_tier
 from crewrun.messages import Endpoint, Tier
 from crewrun.tier_use import STANDARD
 
@@ -26,6 +26,8 @@ _AT_FULL_PRICE: Final = frozenset({"groq"})
 # Statuses by which a provider that has no code for it says that there is no capacity:
 # https://ai.google.dev/gemini-api/docs/flex-inference
 _FULL: Final[Mapping[str, frozenset[int]]] = {"gemini": frozenset({503})}
+# The providers whose batch jobs `batch_jobs` knows; openai also stands for other servers with OpenAI's endpoints.
+_WITH_JOBS: Final = frozenset({"openai", "groq", "together_ai", "anthropic"})
 _WAY_OUT: Final = "say `tier: standard` in its agent or its llm, or run all of it at --tier standard"
 
 
@@ -42,7 +44,11 @@ def with_tier(endpoint: Endpoint, llm: ModelFields, tier: Tier, env: Mapping[str
     Raises ModelRefused if there is no such tier, as far as is known, unless the llm's `service_tier` names it.
     """
     is_own = "service_tier" in endpoint.fields
-    if (requested_tier(endpoint.fields) if is_own else llm.tier or tier) != FLEX:
+    wanted = requested_tier(endpoint.fields) if is_own else llm.tier or tier
+    if wanted == BATCH and not is_own:
+        _check_has_jobs(endpoint, llm)
+        return replace(endpoint, tier=BATCH, standard=replace(endpoint, tier=STANDARD))
+    if wanted != FLEX:
         return endpoint
     flex = endpoint
     if not is_own:
@@ -88,6 +94,14 @@ def _check_has_flex(endpoint: Endpoint, llm: ModelFields) -> None:
         raise ModelRefused(
             f"model {llm.model!r}: {provider} publishes no price for it at flex; {_WAY_OUT}; "
             "or, if it is sold there all the same, say `service_tier: flex` in its llm"
+        )
+
+
+def _check_has_jobs(endpoint: Endpoint, llm: ModelFields) -> None:
+    if endpoint.provider not in _WITH_JOBS:
+        raise ModelRefused(
+            f"model {llm.model!r}: crewrun knows no batch jobs of {endpoint.provider}; it knows those of OpenAI, "
+            f"Anthropic, Groq, Together, and of any base_url with /v1/batches as openai/MODEL; {_WAY_OUT}"
         )
 
 

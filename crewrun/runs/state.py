@@ -2,7 +2,7 @@
 
 For each row of the input it tells whether the row is done (`find`), makes its line again (`restore`) or gives the
 recorder for its calls (`recall`), and commits its outcome (`keep`). `results` is its results file, `accounts` what the
-run spent.
+run spent, `jobs` its batch jobs.
 """
 
 import shlex
@@ -22,6 +22,7 @@ from crewrun.journal.codec import encode
 from crewrun.journal.database import read_journal
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import EventLog
+from crewrun.journal.jobs import JournalJobs
 from crewrun.journal.keys import done_key, line_digest, pack_id
 from crewrun.journal.names import Names
 from crewrun.journal.reader import JournalReader
@@ -123,6 +124,7 @@ class RunState:
         self._recorders: dict[str, JournalRecorder] = {}
         self.is_closed = False
         self.accounts = RunAccounts(writer, names, session)
+        self.jobs = JournalJobs(writer, session)
         self.results = Projection(options.output, done, locks, is_mixed=options.is_mixed)
         self._journal.say("run", session=session, command=shlex.join(options.manifest.command), done=sum(done.written))
 

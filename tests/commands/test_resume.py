@@ -675,7 +675,7 @@ def test_a_journal_of_an_older_crewrun_is_brought_up_to_date(place: Place) -> No
     db.executescript(
         "drop index tiers; alter table calls drop column tier; alter table calls drop column saved_usd; "
         "alter table calls drop column estimated_calls; alter table calls drop column cache_write_prompt_tokens; "
-        "drop table refusals; drop table learned_bounds; "
+        "drop table refusals; drop table learned_bounds; drop table jobs; drop table job_lines; "
         "create table refusals (endpoint text, error text, primary key (endpoint, error)); pragma user_version = 1; "
         + "; ".join(f"alter table sessions drop column {name}" for name in added)
     )

@@ -22,6 +22,7 @@ HEAVY = {
     "litellm": {"llm/transports/litellm/library.py"},
     "rich": {"cli/terminal_table.py", "cli/console.py", "cli/markdown.py", "cli/screen.py", "cli/spans.py"},
     "aiohttp": {
+        "llm/batch_jobs/http.py",
         "llm/transports/openai.py",
         "mock/server.py",
         "tools/public_address.py",

@@ -32,6 +32,10 @@ class RemoteRecorder:
         answer = self._take(task, identity)
         return None if answer is None or isinstance(answer, str) else answer
 
+    def line_id(self, task: str, identity: bytes) -> str:
+        """Workers have no batch jobs."""
+        return ""
+
     def replay_tool(self, task: str, identity: bytes) -> str | None:
         """See `Recorder.replay_tool`."""
         answer = self._take(task, identity)

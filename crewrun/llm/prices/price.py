@@ -19,6 +19,7 @@ from crewrun.llm.usage.details import TIERS
 from crewrun.messages import Endpoint, Usage, UsageDetails
 
 STANDARD: Final = "standard"
+BATCH: Final = "batch"
 _NO_SURCHARGES: Mapping[str, float] = {}
 # Models that search on every call: https://docs.perplexity.ai/getting-started/pricing, OpenAI's search models.
 _SEARCHING: Final = re.compile(r"search|sonar|\bpplx")
@@ -47,7 +48,9 @@ class Price:
     _ceilings: tuple[Ceiling, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = {STANDARD, self.tier} if self.tier else self.schedules.keys() - {"batch"}
+        # What is asked for in a batch job is served in it. Any other tier may be served at the standard one.
+        others = self.schedules.keys() - {BATCH}
+        names = {BATCH} if self.tier == BATCH else {STANDARD, self.tier} if self.tier else others
         bands = ceilings(self.schedules[name] for name in names if name in self.schedules)
         object.__setattr__(self, "_ceilings", bands)  # computed once, since every call under a budget needs them
 
@@ -73,7 +76,8 @@ class Price:
         """The most that a call with at most these numbers of tokens can cost.
 
         That holds whichever tokens are cached, written to the cache or audio, and whichever tier serves the call: the
-        one that requests ask for or the standard one or, if they ask for none, any that the model has.
+        one that requests ask for or the standard one or, if they ask for none, any that the model has. Lines of batch
+        jobs are served in them.
         """
         dearest = next(one for one in self._ceilings if prompt_tokens >= one.from_tokens)
         factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
@@ -130,7 +134,7 @@ def find_price(endpoint: Endpoint) -> Price | None:
     if entry is None or not is_priced_by_tokens(entry) or _has_search_fee(endpoint, entry):
         return None
     try:
-        return _read(entry, uplift(entry, endpoint), requested_tier(endpoint.fields))
+        return _read(entry, uplift(entry, endpoint), tier_of(endpoint))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # the table of another version of litellm, in another format
 
@@ -146,6 +150,11 @@ def _read(entry: Mapping[str, Any], factor: float, tier: str) -> Price:
         off_peak = OffPeak(windows, scaled(schedules(entry, block), factor))
     surcharges = entry.get("provider_specific_entry") or _NO_SURCHARGES
     return Price(scaled(schedules(entry), factor), tier, off_peak, surcharges)
+
+
+def tier_of(endpoint: Endpoint) -> str:
+    """The service tier that calls of `endpoint` go at, by its name in schedules; empty if the provider decides."""
+    return BATCH if endpoint.tier == BATCH else requested_tier(endpoint.fields)
 
 
 def requested_tier(params: Mapping[str, Any]) -> str:

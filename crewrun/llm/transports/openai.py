@@ -101,7 +101,7 @@ class OpenAITransport:
         raise failure(status, payload, response.headers)
 
     def _body(self, request: ChatRequest) -> bytes:
-        return _body(request)
+        return body_of(request)
 
     def _read(self, reply: Reply, request: ChatRequest) -> Completion:
         return read_completion(reply.body, rate_headers.glance(reply.headers), reply.headers)
@@ -136,7 +136,8 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
         raise
 
 
-def _body(request: ChatRequest) -> bytes:
+def body_of(request: ChatRequest) -> bytes:
+    """The JSON that a request is sent as."""
     messages = [message_on_wire(m) for m in request.messages]
     fields = {"model": request.endpoint.model, **fields_of(request), "messages": messages}
     if request.tools:

@@ -29,7 +29,26 @@ class LitellmTransport:
     @tolerant
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, as `Transport.send` says. The first call imports litellm, which takes seconds."""
-        reply = WireReply(own_account(request.endpoint))
+        return await self._send(request, WireReply(own_account(request.endpoint)))
+
+    @tolerant
+    async def body_of(self, request: ChatRequest) -> bytes:
+        """The body that `send` would post, by the provider's own wire. Raises the CallError that it would raise."""
+        draft = WireReply(own_account(request.endpoint), is_draft=True)
+        try:
+            await self._send(request, draft)
+        except CallError:
+            if draft.request is None:
+                raise
+        assert draft.request is not None  # noqa: S101  (a draft is never answered)
+        return draft.request
+
+    @tolerant
+    async def read(self, body: bytes, request: ChatRequest) -> Completion:
+        """The answer in the body of a reply to `request` that came another way. Raises as `send` does."""
+        return await self._send(request, WireReply(own_account(request.endpoint), stored=body))
+
+    async def _send(self, request: ChatRequest, reply: WireReply) -> Completion:
         token = current_reply.set(reply)
         try:
             litellm = self._litellm or await self._load()

@@ -26,13 +26,20 @@ _TRANSFER_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfe
 
 @dataclass(slots=True)
 class WireReply:
-    """The provider's reply to one call. `own_account` are the account headers that the call's LLM sets itself."""
+    """The provider's reply to one call. `own_account` are the account headers that the call's LLM sets itself.
+
+    Without sending anything, `is_draft` has the request's body put into `request`, and `stored` is the body of a reply
+    that came another way, as those of batch jobs do.
+    """
 
     own_account: frozenset[str] = frozenset()
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     refused: BodyRefused | None = None
+    is_draft: bool = False
+    request: bytes | None = None
+    stored: bytes | None = None
 
     def parsed(self) -> Any:
         """The body of a 2xx as JSON, else None."""
@@ -60,7 +67,7 @@ def keep_replies(transport: Any) -> None:
 
     They are read up to a limit: httpx would decompress and hold a body of any size.
     """
-    from httpx import Response
+    from httpx import ConnectError, Response
 
     send = transport.handle_async_request
     if hasattr(send, "__wrapped__"):
@@ -71,6 +78,13 @@ def keep_replies(transport: Any) -> None:
         reply = current_reply.get()
         if reply is None:
             return await send(self, request)
+        if reply.is_draft:
+            reply.request = request.content
+            raise ConnectError("nothing is sent", request=request)
+        if reply.stored is not None:
+            reply.status, reply.body = 200, reply.stored
+            json_type = {"content-type": "application/json"}
+            return Response(200, headers=json_type, content=with_whole_counts(reply.stored), request=request)
         request.headers["accept-encoding"] = ENCODINGS
         if request.url.host != _OPENAI_HOST:
             for name in _ACCOUNT_HEADERS - reply.own_account:

@@ -1,0 +1,92 @@
+"""The batch jobs of a run: whether it has any, which settings cannot hold with them, and the jobs that calls go by."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+
+from crewrun.batch.locations import Places
+from crewrun.batch.settings import BatchSettings
+from crewrun.errors import UsageError
+from crewrun.limits.local_limiters import LocalLimiters
+from crewrun.llm.batch_jobs.job_task import JobTiming
+from crewrun.llm.batch_jobs.run_jobs import JobsOptions, RunJobs
+from crewrun.llm.batch_jobs.wire import open_api
+from crewrun.llm.gateway import Gateway
+from crewrun.llm.prices.price import BATCH
+from crewrun.messages import Endpoint
+from crewrun.runs.state import RunState
+
+# Before the deadline the jobs are cancelled, which takes providers up to ten minutes, and their calls are made live.
+_LIVE_S: Final = 1800.0
+# How long the end of a session waits for the provider to hear that its jobs are to be cancelled.
+_CANCEL_S: Final = 15.0
+
+
+def uses_jobs(settings: BatchSettings, endpoints: Sequence[Endpoint], gateway: Gateway) -> bool:
+    """Whether calls of the run go in batch jobs, as far as its models are known before it begins."""
+    if settings.replay or gateway.is_offline:
+        return False
+    return any(endpoint.tier == BATCH for endpoint in endpoints) or (settings.tier == BATCH and not endpoints)
+
+
+def check_detach(settings: BatchSettings, *, in_jobs: bool, is_offline: bool) -> None:
+    """Raise UsageError for --detach in a run without batch jobs."""
+    if settings.detach and not (in_jobs or is_offline or settings.replay):
+        raise UsageError("--detach: only batch jobs go on without the command; add --tier batch, or leave it out")
+
+
+def check_jobs(settings: BatchSettings, places: Places) -> None:
+    """Raise UsageError for settings that cannot hold with batch jobs."""
+    if places.folder is None:
+        raise UsageError(
+            "--tier batch: results go to a stream, and batch jobs have to be remembered while the provider has them; "
+            "add --run-dir DIR, or name a results file with -o"
+        )
+    if not settings.is_here:
+        raise UsageError(
+            f"--tier batch --executor {settings.executor}: batch jobs are made by this process; leave one out"
+        )
+    if settings.row_timeout is not None:
+        raise UsageError(
+            f"--tier batch --row-timeout {settings.row_timeout:g}: rows wait for hours for their batch jobs; leave one "
+            "out; --tier-patience says how long a job may take, --deadline how long the run"
+        )
+
+
+def open_jobs(settings: BatchSettings, state: RunState, limiters: LocalLimiters, deadline_s: float | None) -> RunJobs:
+    """The jobs of a run that is to end in `deadline_s`, None for no deadline."""
+    ends_in_s = math.inf if deadline_s is None else max(0.0, deadline_s - min(_LIVE_S, deadline_s / 2))
+    timing = JobTiming(settings.poll_s, settings.job_patience_s, settings.outage_patience_s)
+    return RunJobs(JobsOptions(settings.batch_delay_s, ends_in_s, timing), state.jobs, limiters, open_api)
+
+
+async def warning_of_jobs(state: RunState) -> str | None:
+    """What to say in a run without batch jobs of those that earlier sessions of it have left at the provider."""
+    jobs = [job for job in await state.jobs.jobs() if not job.end]
+    if not jobs:
+        return None
+    many = f"{len(jobs):,} batch job{'' if len(jobs) == 1 else 's'} of this run"
+    return (
+        f"{many} with {sum(job.lines for job in jobs):,} requests may still be at the provider; without --tier batch "
+        "their answers are not used, and those calls are paid again"
+    )
+
+
+async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them."""
+    await jobs.finish()
+    number, lines = jobs.unanswered
+    if not number:
+        return []
+    what = f"{number:,} batch job{'' if number == 1 else 's'} with {lines:,} requests"
+    if not cancels:
+        them = "it" if number == 1 else "them"
+        return [f"{what}: the provider goes on with {them}; the same command goes on with the answers"]
+    cancelled = 0
+    with anyio.move_on_after(_CANCEL_S):
+        cancelled = await jobs.cancel_jobs()
+    if cancelled < number:
+        return [f"{what}: {number - cancelled:,} of them could not be cancelled, and the provider goes on with them"]
+    return [f"{what}: being cancelled; answers that they have by then are billed, and the same command uses them"]

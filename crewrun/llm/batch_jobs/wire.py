@@ -1,0 +1,102 @@
+"""What a call is as a line of a batch job, and what the line's result is as a completion.
+
+The body is that of a live call, and a result is read as the reply to one. A job has the price of its tier, whatever the
+replies in it call theirs.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pydantic_core import from_json, to_json
+
+from crewrun.errors import CallError, ModelRefused
+from crewrun.limits.estimates import believable
+from crewrun.llm.batch_jobs.job import BatchApi, Line, LineEnd, LineResult
+from crewrun.llm.prices.price import BATCH
+from crewrun.llm.providers import first_set
+from crewrun.llm.transports.chat_json import read_completion
+from crewrun.llm.transports.http_errors import failure
+from crewrun.llm.transports.registry import Transports
+from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
+
+if TYPE_CHECKING:
+    from crewrun.llm.transports.litellm.transport import LitellmTransport
+
+ANTHROPIC: Final = "anthropic"
+
+
+def no_jobs_here() -> ModelRefused:
+    """What a call at the tier `batch` raises where there are no batch jobs."""
+    return ModelRefused(
+        "batch jobs are made by crewrun batch, with a run folder, and not for code that holds its event loop or runs "
+        "elsewhere; say `tier: standard` here"
+    )
+
+
+def open_api(endpoint: Endpoint) -> BatchApi:
+    """The batch jobs of the account of `endpoint`. Call it in a running asyncio loop."""
+    from crewrun.llm.batch_jobs.anthropic_api import AnthropicBatches
+    from crewrun.llm.batch_jobs.http import JobsHttp
+    from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
+
+    if endpoint.provider == ANTHROPIC:
+        address, key = anthropic_address(endpoint)
+        return AnthropicBatches(JobsHttp(address, {"x-api-key": key, "anthropic-version": "2023-06-01"}))
+    parts = urlsplit(endpoint.base_url or "")
+    headers = dict(endpoint.headers)
+    if endpoint.api_key and "@" not in parts.netloc and "authorization" not in map(str.lower, headers):
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    base_url = urlunsplit(parts._replace(query=""))
+    return OpenAIBatches(
+        JobsHttp(base_url, headers, {**dict(parse_qsl(parts.query)), **endpoint.query}), endpoint.provider
+    )
+
+
+def anthropic_address(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Address and key of an Anthropic account, from the same variables that litellm uses for live calls."""
+    base_url = endpoint.base_url or first_set(("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"), env)
+    base_url = (base_url or "https://api.anthropic.com").rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
+    return base_url, endpoint.api_key or first_set(("ANTHROPIC_API_KEY",), env) or ""
+
+
+async def line_of(request: ChatRequest, call_id: str, transports: Transports) -> Line:
+    """The line for a request of the call that `call_id` identifies in the run."""
+    line_id = blake2b(f"{call_id} {request.endpoint.name}".encode("utf-8", "surrogatepass"), digest_size=16)
+    return Line(line_id.hexdigest(), await _body_of(request, transports))
+
+
+async def _body_of(request: ChatRequest, transports: Transports) -> bytes:
+    from crewrun.llm.transports.openai import body_of
+
+    if request.endpoint.transport_name != "litellm":
+        return body_of(request)
+    body = from_json(await _litellm(transports).body_of(request))
+    body.pop("stream", None)
+    return to_json(body)
+
+
+def _litellm(transports: Transports) -> "LitellmTransport":
+    return cast("LitellmTransport", transports.of("litellm"))
+
+
+async def read_result(result: LineResult, request: ChatRequest, transports: Transports) -> Completion:
+    """The answer in a result. Raises the CallError that the reply to a live call would have raised."""
+    if result.end is LineEnd.REFUSED:
+        raise failure(result.status, result.body, {})
+    try:
+        if request.endpoint.transport_name == "litellm":
+            completion = await _litellm(transports).read(result.body, request)
+        else:
+            completion = read_completion(result.body)
+    except CallError as unusable:
+        unusable.usage = _at_batch(unusable.usage)
+        raise
+    return believable(replace(completion, usage=_at_batch(completion.usage)), request)
+
+
+def _at_batch(usage: Usage) -> Usage:
+    return usage if usage.details is None else replace(usage, details=replace(usage.details, service_tier=BATCH))

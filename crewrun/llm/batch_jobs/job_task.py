@@ -371,7 +371,8 @@ class JobTask:
 
     async def _steadily(self, request: Callable[[], Awaitable[T]]) -> T:
         """As `_patiently`, for a job that the provider may have: its refusals may pass too, and to give the job up
-        would send its requests once more. Raises ModelNotFound if it is refused so several times in a row.
+        would send its requests once more. Raises ModelNotFound if it is refused so several times in a row, and
+        OutageTooLong with `has_job`.
         """
         missing = 0
 
@@ -385,7 +386,11 @@ class JobTask:
                     raise
                 raise ServerError(str(refused), http_status=refused.http_status) from refused
 
-        return await self._patiently(attempt)
+        try:
+            return await self._patiently(attempt)
+        except OutageTooLong as silent:
+            silent.has_job = True
+            raise
 
     def _pause_s(self, failed: TransientError, attempt: int) -> float:
         longest_s = min(self._timing.poll_s, _RETRY_S * 2.0 ** min(attempt - 1, 10))
@@ -426,7 +431,8 @@ def _refusal(problem: JobProblem) -> CallError:
 def _gone(job_id: str, why: object) -> BatchJobFailed:
     return BatchJobFailed(
         f"batch job {job_id}: its results cannot be had from the provider ({why}); what it answered was billed, and a "
-        "row that runs again sends its requests once more"
+        "row that runs again sends its requests once more",
+        is_billed=True,
     )
 
 

@@ -305,6 +305,20 @@ def test_status_shows_the_jobs_and_another_tier_warns_of_them(slow_place: Place)
     assert "warning: 1 batch job of this run with 4 requests may still be at the provider" in place.stderr
 
 
+def test_a_run_that_starts_over_says_which_jobs_it_leaves_behind(slow_place: Place) -> None:
+    """They are paid for, and nobody collects them."""
+    place = slow_place
+    place.crew()
+    place.rows(*topics(4))
+    stop_when_it_waits(place, signal.SIGINT)
+    place.batch("--fresh")
+    assert (
+        "1 batch job of the run that --fresh moves aside with 4 requests may still be at the provider" in place.stderr
+    )
+    place.batch("--fresh")
+    assert "at the provider" not in place.stderr
+
+
 def test_a_single_row_makes_no_job(place: Place) -> None:
     """`crewrun run` answers now."""
     place.crewrun("run", "topic=AI", "--tier", "batch", code=2)

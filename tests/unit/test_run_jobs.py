@@ -330,7 +330,7 @@ def test_a_job_that_is_not_in_the_account_stops_the_run_and_is_not_forgotten() -
         await session(provider, memory, rows, kill_after_s=50)
         provider.refusals = [ModelNotFound("no such batch", http_status=404)] * 20
         with pytest.raises(ExceptionGroup) as stopped:
-            await session(provider, memory, rows)
+            await session(provider, memory, rows, JobsOptions(timing=JobTiming(outage_s=0)))
         assert stopped.group_contains(RunStopped, match="is not in the account")
         provider.refusals = []
         await session(provider, memory, rows)

@@ -381,17 +381,20 @@ class JobTask:
         would send its requests once more. Raises ModelNotFound if it is refused so several times in a row, and
         OutageTooLong with `has_job`.
         """
-        missing = 0
 
         async def attempt() -> T:
-            nonlocal missing
-            try:
-                return await request()
-            except CallError as refused:
-                missing = missing + 1 if isinstance(refused, ModelNotFound) else 0
-                if isinstance(refused, TransientError) or missing >= _LOOKS:
+            for look in count(1):
+                try:
+                    return await request()
+                except ModelNotFound:
+                    if look == _LOOKS:
+                        raise
+                except TransientError:
                     raise
-                raise ServerError(str(refused), http_status=refused.http_status) from refused
+                except CallError as refused:
+                    raise ServerError(str(refused), http_status=refused.http_status) from refused
+                await anyio.sleep(min(self._timing.poll_s, _RETRY_S * 2.0 ** (look - 1)))
+            raise AssertionError
 
         try:
             return await self._patiently(attempt)

@@ -80,8 +80,12 @@ class JournalJobs:
 
     async def keep(self, number: int, results: Sequence[LineResult]) -> None:
         """See `JobStore.keep`."""
-        query = "update job_lines set end = ?, status = ?, reply = ? where line = ? and job = ?"
-        entries = [(r.end, r.status, r.body, _key(r.custom_id), number) for r in results]
+        # An answer, which was billed, stays, whatever else a provider says of its line.
+        query = (
+            "update job_lines set end = ?, status = ?, reply = ? where line = ? and job = ? and not taken "
+            "and coalesce(end, '') != ?"
+        )
+        entries = [(r.end, r.status, r.body, _key(r.custom_id), number, LineEnd.ANSWERED) for r in results]
         await self._writer.read(lambda db: db.executemany(query, entries))
 
     async def end(self, number: int, end: str) -> None:

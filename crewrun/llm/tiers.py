@@ -27,7 +27,7 @@ _AT_FULL_PRICE: Final = frozenset({"groq"})
 # https://ai.google.dev/gemini-api/docs/flex-inference
 _FULL: Final[Mapping[str, frozenset[int]]] = {"gemini": frozenset({503})}
 # The providers whose batch jobs `batch_jobs` knows; openai also stands for other servers with OpenAI's endpoints.
-_WITH_JOBS: Final = frozenset({"openai", "groq", "together_ai", "anthropic"})
+_WITH_JOBS: Final = frozenset({"openai", "groq", "anthropic"})
 _WAY_OUT: Final = "say `tier: standard` in its agent or its llm, or run all of it at --tier standard"
 
 
@@ -101,7 +101,7 @@ def _check_has_jobs(endpoint: Endpoint, llm: ModelFields) -> None:
     if endpoint.provider not in _WITH_JOBS:
         raise ModelRefused(
             f"model {llm.model!r}: crewrun knows no batch jobs of {endpoint.provider}; it knows those of OpenAI, "
-            f"Anthropic, Groq, Together, and of any base_url with /v1/batches as openai/MODEL; {_WAY_OUT}"
+            f"Anthropic, Groq, and of any base_url with /v1/batches as openai/MODEL; {_WAY_OUT}"
         )
 
 

@@ -240,8 +240,9 @@ def test_a_signal_cancels_the_jobs_with_the_flag(slow_place: Place) -> None:
         (("--poll", "0"), "needs to be a time above 0"),
         (("--wave", "0"), "at least one row"),
         (("-m", "deepseek/deepseek-chat"), "no batch jobs of deepseek"),
+        (("-m", "together_ai/Qwen/Qwen3-8B"), "no batch jobs of together_ai"),
     ],
-    ids=["stream", "row timeout", "workers", "poll", "wave", "provider"],
+    ids=["stream", "row timeout", "workers", "poll", "wave", "provider", "another wire"],
 )
 def test_what_cannot_hold_with_batch_jobs_is_refused_before_the_first_call(
     place: Place, flags: tuple[str, str], words: str

@@ -4,8 +4,8 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from math import inf
 from typing import Any
 
@@ -15,7 +15,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewrun.errors import CallError, NetworkError, ServerError
+from crewrun.errors import AuthRefused, BadRequest, CallError, ModelNotFound, NetworkError, ServerError
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallResult, Permit
 from crewrun.llm.batch_jobs.gatherer import Gatherer, GoesLive, WaitingLine
@@ -47,6 +47,10 @@ class Provider:
     billed: Counter[str] = field(default_factory=Counter)
     looks: dict[str, list[float]] = field(default_factory=dict)
     keeps_metadata: bool = True
+    refusals: list[CallError] = field(default_factory=list)  # of looks at a job and its results, one after the other
+    downloads: list[int] = field(default_factory=list)  # after how many lines the next downloads end
+    appears_s: float = 0.0  # how long after its creation a job is in the list
+    unnamed_looks: int = 0  # so many looks at a job that has ended do not name its results
 
     def size_of(self, line: Line) -> int:
         return len(line.body)
@@ -77,15 +81,23 @@ class Provider:
     async def get(self, job_id: str) -> Job:
         self.looks.setdefault(job_id, []).append(anyio.current_time())
         await anyio.sleep(0.1)
-        return self._seen(self.jobs_made[job_id])
+        self._refuse()
+        job = self._seen(self.jobs_made[job_id])
+        if job.has_ended and self.unnamed_looks:
+            self.unnamed_looks -= 1
+            return replace(job, results=())
+        return job
 
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         await anyio.sleep(0.1)
         for made in reversed(list(self.jobs_made.values())):
-            yield self._seen(made)
+            if anyio.current_time() - made.created_at >= self.appears_s:
+                yield self._seen(made)
 
     async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
-        for line_id, end in self.jobs_made[job.id].ends.items():
+        self._refuse()
+        ends = self.jobs_made[job.id].ends
+        for line_id, end in islice(ends.items(), self.downloads.pop(0) if self.downloads else len(ends)):
             await anyio.sleep(0.01)
             yield LineResult(line_id, end, 200, line_id[-32:].encode())
 
@@ -94,6 +106,10 @@ class Provider:
 
     async def aclose(self) -> None:
         pass
+
+    def _refuse(self) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
 
     def _seen(self, made: "Made") -> Job:
         now = anyio.current_time()
@@ -278,6 +294,65 @@ def test_a_create_that_is_not_answered_makes_one_job(reply: str) -> None:
     provider, rows = Provider(replies=[reply]), Rows(5)
     run(session, provider, Memory(), rows)
     assert (len(rows.done), len(provider.jobs_made), set(provider.billed.values())) == (5, 1, {1})
+
+
+def test_a_job_that_appears_late_is_waited_for_after_each_create() -> None:
+    """It may be in the provider's list only some time after a create whose answer was lost, also the second one."""
+    provider, rows = Provider(replies=["refused", "lost"], appears_s=25), Rows(5)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.done), len(provider.jobs_made)) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    "refused", [AuthRefused, BadRequest, ModelNotFound, ServerError], ids=lambda kind: kind.__name__
+)
+def test_a_refusal_that_passes_does_not_give_up_a_job(refused: type[CallError]) -> None:
+    """A firewall or a gateway refuses a look or a download: the job goes on, and would be paid again."""
+    provider, rows = Provider(takes_s=20, refusals=[refused("blocked", http_status=400)] * 4), Rows(5)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.done), len(provider.jobs_made), rows.failed) == (5, 1, {})
+
+
+def test_a_download_that_ends_early_is_begun_again() -> None:
+    """The lines that are missing were answered, and billed."""
+    provider, rows = Provider(takes_s=20, downloads=[0, 3]), Rows(5)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.done), set(provider.billed.values())) == (5, {1})
+
+
+def test_a_job_may_name_its_results_some_looks_after_its_end() -> None:
+    """Its answers are not given up before."""
+    provider, rows = Provider(takes_s=20, unnamed_looks=3), Rows(5)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.done), rows.failed) == (5, {})
+
+
+def test_a_provider_that_blames_a_line_that_the_job_has_not_fails_all_of_it() -> None:
+    """It would say so of each job to come."""
+    provider, rows = Provider(problems=lambda lines: (JobProblem("invalid", "a line is invalid", 0),)), Rows(5)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.failed), len(provider.jobs_made)) == (5, 1)
+
+
+def test_a_row_that_leaves_as_its_job_ends_is_not_sent_again() -> None:
+    """Nobody would take the answer."""
+    provider, memory = Provider(takes_s=20, fate=lambda line_id: None), Memory()
+
+    async def leave() -> None:
+        jobs = RunJobs(JobsOptions(), memory, LocalLimiters(), lambda endpoint: provider)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(jobs.run)
+            async with anyio.create_task_group() as rows:
+                for row in range(300):
+                    rows.start_soon(jobs.send, JobCall(ENDPOINT, Line(f"{row:032x}", b"{}"), row, None))
+                while not any(job.is_answering and job.left for job in jobs.jobs):
+                    await anyio.sleep(0.001)
+                rows.cancel_scope.cancel()
+            await anyio.sleep(600)
+            tasks.cancel_scope.cancel()
+
+    run(leave)
+    assert len(provider.jobs_made) == 1
 
 
 def test_an_enqueued_limit_halves_the_jobs_without_busy_polling() -> None:

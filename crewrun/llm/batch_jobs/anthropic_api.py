@@ -7,11 +7,11 @@ recognised by the custom ids of its results. https://docs.anthropic.com/en/api/c
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any, Final
 
 from crewrun.errors import ServerError
-from crewrun.llm.batch_jobs.http import JobsHttp, as_object
+from crewrun.llm.batch_jobs.entries import listed, read_line, unix_time
+from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import Job, JobLimits, JobState, Line, LineEnd, LineResult, text_of
 from crewrun.llm.transports.http_errors import embedded_status
 
@@ -53,7 +53,7 @@ class AnthropicBatches:
 
     async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:
         """See `BatchApi.create`; `metadata` has no place on this wire."""
-        return _job(await self._http.json("POST", _PATH, data=upload))
+        return _job(await self._http.json("POST", _PATH, data=upload, content_type="application/json"))
 
     async def get(self, job_id: str) -> Job:
         """See `BatchApi.get`."""
@@ -62,14 +62,14 @@ class AnthropicBatches:
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
         after: dict[str, str] = {}
+        seen: set[str] = set()
         while True:
             page = await self._http.json("GET", _PATH, params={"limit": str(_PAGE), **after})
-            jobs = [_job(entry) for entry in page.get("data") or ()]
+            jobs = listed(page, _job, seen)
             for job in jobs:
-                if job.created_at < since:
-                    return
-                yield job
-            if not page.get("has_more") or not jobs:
+                if job.created_at >= since:
+                    yield job
+            if not page.get("has_more") or all(job.created_at < since for job in jobs):
                 return
             after = {"after_id": jobs[-1].id}
 
@@ -78,7 +78,7 @@ class AnthropicBatches:
         for path in job.results:
             async with aclosing(self._http.lines(path)) as lines:
                 async for line in lines:
-                    yield _result(as_object(line))
+                    yield read_line(line, _result)
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""
@@ -101,7 +101,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
         return Job(
             str(entry["id"]),
             _state(counts) if has_ended else JobState.PENDING,
-            datetime.fromisoformat(entry["created_at"]).timestamp(),
+            unix_time(entry["created_at"]),
             sum(counts.values()) or None,
             sum(counts.get(name, 0) for name in _COUNTS),
             counts.get("succeeded", 0),

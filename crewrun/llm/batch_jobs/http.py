@@ -4,6 +4,7 @@ The direct transport is built for many small requests to one address; here there
 are read line by line.
 """
 
+import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -45,7 +46,9 @@ class JobsHttp:
 
     @tolerant
     async def json(self, method: str, path: str, **parts: Any) -> Mapping[str, Any]:
-        """The JSON object that a request is answered with. `parts` are aiohttp's `json`, `data` and `params`."""
+        """The JSON object that a request is answered with. `parts` are aiohttp's `json`, `data` and `params`, and
+        the `content_type` of `data`.
+        """
         async with self._open(method, path, parts) as response:
             body = await response.read()
         return as_object(body)
@@ -75,9 +78,11 @@ class JobsHttp:
         """Close the session and its connections."""
         await self._session.close()
 
-    def _open(self, method: str, path: str, parts: Mapping[str, Any]) -> "_Request":
-        params = {**self._query, **(parts.get("params") or {})}
-        parts = {**parts, "params": params, "headers": self._headers}
+    def _open(self, method: str, path: str, parts: dict[str, Any]) -> "_Request":
+        params = {**self._query, **(parts.pop("params", None) or {})}
+        content_type = parts.pop("content_type", None)
+        headers = {**self._headers, "Content-Type": content_type} if content_type else self._headers
+        parts = {**parts, "params": params, "headers": headers}
         return _Request(self._session, method, f"{self._base_url}{path}", parts)
 
 
@@ -135,8 +140,16 @@ def as_object(body: bytes) -> Mapping[str, Any]:
     try:
         value = from_json(body)
     except ValueError:
-        value = None
+        value = _leniently(body)
     if not isinstance(value, dict):
         start = " ".join(redact(body[:4_000].decode("utf-8", "replace"))[:_QUOTED_CHARS].split())
         raise ServerError(f"the reply is not a JSON object: {start!r}", http_status=200)
     return value
+
+
+def _leniently(body: bytes) -> Any:
+    """JSON with half a surrogate pair, which an answer that was cut off may end with; None for what is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -25,6 +25,7 @@ from crewrun.errors import (
     ModelNotFound,
     OutageTooLong,
     RateLimited,
+    ServerError,
     TransientError,
 )
 from crewrun.llm.batch_jobs.gatherer import WaitingLine
@@ -37,7 +38,7 @@ T = TypeVar("T")
 # The provider's name of a job's metadata; its value is the intent.
 METADATA_KEY: Final = "crewrun_job"
 # Clocks differ, and a list may be sorted by whole seconds.
-_CLOCK_S: Final = 120.0
+_CLOCK_S: Final = 900.0
 # Between two looks at a job that has not changed the pause grows up to this many times the interval.
 _SLOWEST: Final = 10.0
 _GROWTH: Final = 1.5
@@ -45,6 +46,8 @@ _RETRY_S: Final = 2.0
 # How often a job is created whose creation was not answered and that is not in the provider's list.
 _CREATIONS: Final = 5
 _MARK_CHARS: Final = 24
+# A job or its files may be invisible for a moment, and a download may end early: so often one looks before it counts.
+_LOOKS: Final = 5
 _AT_ONCE: Final = 200  # lines read from the journal at once
 _KEPT_AT_ONCE: Final = 500  # results written to it at once
 ENQUEUED_LIMIT: Final = "token_limit_exceeded"
@@ -109,6 +112,9 @@ class JobTask:
             self.created.set()
         self.line_ids = {line.custom_id for line in self._lines if not line.is_taken}
         self._hurry = anyio.Event()
+        self._has_results = False
+        # When it was last asked to be created; by an earlier session, just now at the latest.
+        self._create_at = anyio.current_time()
 
     @property
     def is_accepted(self) -> bool:
@@ -162,9 +168,9 @@ class JobTask:
             job = await self._created()
             if job is None:
                 return NOT_CREATED
-            job = await self._wait_for_end(job)
+            job = await self._with_results(await self._wait_for_end(job))
             if job.results:
-                await self._patiently(partial(self._keep, job))
+                await self._keep_all(job)
         except ModelNotFound as missing:
             if self._new:
                 raise
@@ -180,7 +186,7 @@ class JobTask:
     async def _created(self) -> Job | None:
         """The job at the provider; None if there is none."""
         if self.stored.id:
-            return await self._patiently(partial(self._api.get, self.stored.id))
+            return await self._steadily(partial(self._api.get, self.stored.id))
         if not self._new:
             return await self._find_again()
         try:
@@ -198,6 +204,7 @@ class JobTask:
     async def _create(self, upload: bytes) -> Job:
         metadata = {METADATA_KEY: self.stored.intent}
         for attempt in count(1):
+            self._create_at = anyio.current_time()
             try:
                 job = await self._api.create(upload, metadata)
             except RateLimited:
@@ -216,9 +223,9 @@ class JobTask:
 
     async def _find_again(self, pause_s: float = 0.0) -> Job | None:
         """The job whose creation was not answered, once it must be in the provider's list; None if it is not there."""
-        appears_s = self.stored.intended_at + self._timing.poll_s - time.time()
-        await anyio.sleep(max(0.0, pause_s, min(appears_s, self._timing.poll_s)))
-        for job in await self._patiently(self._candidates):
+        appears_s = self._create_at + self._timing.poll_s - anyio.current_time()
+        await anyio.sleep(max(0.0, pause_s, appears_s))
+        for job in await self._steadily(self._candidates):
             if self._api.keeps_metadata or await self._is_ours(job):
                 await self._store.created(self.stored.number, job.id)
                 return job
@@ -243,12 +250,13 @@ class JobTask:
         cancelled, since it may be somebody else's.
         """
         job = await self._wait_for_end(job, may_cancel=False)
-        return await self._patiently(partial(self._has_our_lines, job))
+        return await self._steadily(partial(self._has_our_lines, job))
 
     async def _has_our_lines(self, job: Job) -> bool:
         async with aclosing(self._api.results(job)) as results:
             async for result in results:
-                return result.custom_id.startswith(self._mark)
+                if result.custom_id:
+                    return result.custom_id.startswith(self._mark)
         return False
 
     @property
@@ -271,7 +279,7 @@ class JobTask:
                 await self._ask_to_cancel(job)
                 pause_s = poll_s
                 continue
-            latest = await self._patiently(partial(self._api.get, job.id))
+            latest = await self._steadily(partial(self._api.get, job.id))
             has_moved = (latest.ended, latest.state) != (job.ended, job.state)
             pause_s = poll_s if has_moved or is_asked else min(pause_s * _GROWTH, poll_s * _SLOWEST)
             job = latest
@@ -286,16 +294,49 @@ class JobTask:
         except CallError:
             return  # it has ended, or is about to: the next look tells
 
-    async def _keep(self, job: Job) -> None:
-        """Read all results into the journal."""
+    async def _with_results(self, job: Job) -> Job:
+        """`job`, looked at a few times more if it has answers but does not name its results yet."""
+        for _ in range(_LOOKS):
+            if job.results or not job.answered or job.state is JobState.FAILED:
+                break
+            await anyio.sleep(self._timing.poll_s)
+            job = await self._steadily(partial(self._api.get, job.id))
+        return job
+
+    async def _keep_all(self, job: Job) -> None:
+        """Read the results into the journal, a few times more if some are missing or cannot be read: a line that is
+        taken for one that was not run is sent, and billed, again.
+        """
+        for attempt in range(_LOOKS):
+            if await self._steadily(partial(self._keep, job)):
+                return
+            await anyio.sleep(min(self._timing.poll_s, _RETRY_S * 2.0**attempt))
+        if job.answered and not self._has_results:
+            await self._store.end(self.stored.number, GONE)
+            raise _gone(job.id, f"its results are empty, and it says that it has {job.answered:,} answers")
+
+    async def _keep(self, job: Job) -> bool:
+        """Read results into the journal. Returns whether they are all there and can be read.
+
+        Raises ServerError if there is something else in their place, such as the page of a proxy.
+        """
         several: list[LineResult] = []
+        number, is_readable = 0, True
         async with aclosing(self._api.results(job)) as results:
             async for result in results:
+                if not result.custom_id:
+                    is_readable = False
+                    continue
+                number += 1
                 several.append(result._replace(custom_id=result.custom_id.removeprefix(self._mark)))
                 if len(several) == _KEPT_AT_ONCE:
                     await self._store.keep(self.stored.number, several)
                     several = []
         await self._store.keep(self.stored.number, several)
+        self._has_results = number > 0
+        if not (number or is_readable):
+            raise ServerError(f"the results of batch job {job.id} cannot be read", http_status=200)
+        return is_readable and number >= job.ended
 
     async def _answer(self) -> None:
         """Give the results to the rows that wait, also to those that begin to wait meanwhile."""
@@ -328,6 +369,24 @@ class JobTask:
                 await anyio.sleep(self._pause_s(failed, attempt))
         raise AssertionError
 
+    async def _steadily(self, request: Callable[[], Awaitable[T]]) -> T:
+        """As `_patiently`, for a job that the provider may have: its refusals may pass too, and to give the job up
+        would send its requests once more. Raises ModelNotFound if it is refused so several times in a row.
+        """
+        missing = 0
+
+        async def attempt() -> T:
+            nonlocal missing
+            try:
+                return await request()
+            except CallError as refused:
+                missing = missing + 1 if isinstance(refused, ModelNotFound) else 0
+                if isinstance(refused, TransientError) or missing >= _LOOKS:
+                    raise
+                raise ServerError(str(refused), http_status=refused.http_status) from refused
+
+        return await self._patiently(attempt)
+
     def _pause_s(self, failed: TransientError, attempt: int) -> float:
         longest_s = min(self._timing.poll_s, _RETRY_S * 2.0 ** min(attempt - 1, 10))
         jitter = random.uniform(0.75, 1.25)  # noqa: S311  (no secret)
@@ -341,7 +400,8 @@ class JobTask:
         if any(problem.code == ENQUEUED_LIMIT for problem in problems):
             await self._store.end(number, ENQUEUED_LIMIT)
             raise CrowdedOut
-        blamed = {problem.line: problem for problem in problems if problem.line is not None}
+        # A provider that blames no line of the job would do so again and again.
+        blamed = {problem.line: problem for problem in problems if problem.line in range(1, len(self._lines) + 1)}
         for position, line in enumerate(self._lines, 1):
             if position in blamed and (waiting := self._waiting.pop(line.custom_id, None)) is not None:
                 waiting.fail(_refusal(blamed[position]))

@@ -1,4 +1,4 @@
-"""OpenAI's batch jobs: files of lines in, files of results out. Groq and Together have the same endpoints.
+"""OpenAI's batch jobs: files of lines in, files of results out. Groq has the same endpoints.
 
 https://platform.openai.com/docs/api-reference/batch
 """
@@ -9,7 +9,8 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from crewrun.errors import ServerError
-from crewrun.llm.batch_jobs.http import JobsHttp, as_object
+from crewrun.llm.batch_jobs.entries import listed, read_line, unix_time
+from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import Job, JobLimits, JobProblem, JobState, Line, LineEnd, LineResult, text_of
 from crewrun.llm.transports.http_errors import embedded_status
 
@@ -17,7 +18,6 @@ from crewrun.llm.transports.http_errors import embedded_status
 LIMITS: Final = JobLimits(50_000, 190 * 1000 * 1000)
 _PAGE: Final = 100
 _PATH: Final = "/v1/chat/completions"  # in jobs, also where the address of live calls has another prefix
-_PURPOSES: Final[Mapping[str, str]] = {"together_ai": "batch-api"}
 _STATES: Final[Mapping[str, JobState]] = {
     "completed": JobState.COMPLETED,
     "failed": JobState.FAILED,
@@ -34,9 +34,8 @@ class OpenAIBatches:
     limits = LIMITS
     keeps_metadata = True
 
-    def __init__(self, http: JobsHttp, provider: str = "openai") -> None:
+    def __init__(self, http: JobsHttp) -> None:
         self._http = http
-        self._purpose = _PURPOSES.get(provider, "batch")
 
     def size_of(self, line: Line) -> int:
         """See `BatchApi.size_of`."""
@@ -44,7 +43,7 @@ class OpenAIBatches:
 
     async def upload(self, lines: Sequence[Line]) -> bytes:
         """See `BatchApi.upload`."""
-        file = await self._http.upload("/files", self._purpose, b"".join(map(_written, lines)))
+        file = await self._http.upload("/files", "batch", b"".join(map(_written, lines)))
         if not (file_id := text_of(file.get("id"))):
             raise ServerError("the reply to an upload names no file", http_status=200)
         return file_id.encode()
@@ -66,14 +65,14 @@ class OpenAIBatches:
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
         after: dict[str, str] = {}
+        seen: set[str] = set()
         while True:
             page = await self._http.json("GET", "/batches", params={"limit": str(_PAGE), **after})
-            jobs = [_job(entry) for entry in page.get("data") or ()]
+            jobs = listed(page, _job, seen)
             for job in jobs:
-                if job.created_at < since:
-                    return
-                yield job
-            if not page.get("has_more") or not jobs:
+                if job.created_at >= since:
+                    yield job
+            if not page.get("has_more") or all(job.created_at < since for job in jobs):
                 return
             after = {"after": jobs[-1].id}
 
@@ -82,7 +81,7 @@ class OpenAIBatches:
         for file_id in job.results:
             async with aclosing(self._http.lines(f"/files/{file_id}/content")) as lines:
                 async for line in lines:
-                    yield _result(as_object(line))
+                    yield read_line(line, _result)
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""
@@ -108,7 +107,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
         return Job(
             str(entry["id"]),
             _STATES.get(str(entry["status"]).lower(), JobState.PENDING),
-            float(entry["created_at"]),
+            unix_time(entry["created_at"]),
             int(counts["total"]) if counts.get("total") else None,
             answered + int(counts.get("failed") or 0),
             answered,

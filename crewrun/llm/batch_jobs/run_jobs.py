@@ -245,6 +245,7 @@ class RunJobs:
             self._awake.set()
             await waiting.decided.wait()
         finally:
+            waiting.decided.set()  # so that a job which ends just now does not hand it back
             route.gatherer.remove(waiting)
             for job in route.jobs:
                 job.remove(waiting)

@@ -45,15 +45,14 @@ def open_api(endpoint: Endpoint) -> BatchApi:
 
     if endpoint.provider == ANTHROPIC:
         address, key = anthropic_address(endpoint)
-        return AnthropicBatches(JobsHttp(address, {"x-api-key": key, "anthropic-version": "2023-06-01"}))
+        headers = {"x-api-key": key, "anthropic-version": "2023-06-01", **endpoint.headers}
+        return AnthropicBatches(JobsHttp(address, headers))
     parts = urlsplit(endpoint.base_url or "")
     headers = dict(endpoint.headers)
     if endpoint.api_key and "@" not in parts.netloc and "authorization" not in map(str.lower, headers):
         headers["Authorization"] = f"Bearer {endpoint.api_key}"
     base_url = urlunsplit(parts._replace(query=""))
-    return OpenAIBatches(
-        JobsHttp(base_url, headers, {**dict(parse_qsl(parts.query)), **endpoint.query}), endpoint.provider
-    )
+    return OpenAIBatches(JobsHttp(base_url, headers, {**dict(parse_qsl(parts.query)), **endpoint.query}))
 
 
 def anthropic_address(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> tuple[str, str]:

@@ -1,0 +1,46 @@
+"""Entries of providers' lists and files, read without trust: one that cannot be read spoils no other."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from crewrun.errors import ServerError
+from crewrun.llm.batch_jobs.http import as_object
+from crewrun.llm.batch_jobs.job import Job, LineEnd, LineResult
+
+Entry = Mapping[str, Any]
+
+
+def listed(page: Entry, read: Callable[[Entry], Job], seen: set[str]) -> list[Job]:
+    """The jobs of a page of a list that are not among the ids `seen`, which gets theirs. A page without any is the
+    last, also where a server sends the same one again and again.
+    """
+    entries = page.get("data")
+    jobs: list[Job] = []
+    for entry in entries if isinstance(entries, list) else ():
+        try:
+            job = read(entry)
+        except ServerError:
+            continue  # somebody else's
+        if job.id not in seen:
+            seen.add(job.id)
+            jobs.append(job)
+    return jobs
+
+
+def read_line(line: bytes, read: Callable[[Entry], LineResult]) -> LineResult:
+    """A line of a results file. One that cannot be read has no custom id."""
+    try:
+        return read(as_object(line))
+    except ServerError:
+        return LineResult("", LineEnd.EXPIRED)
+
+
+def unix_time(value: Any) -> float:
+    """A time that is a number of seconds or milliseconds, or an ISO date. Raises ValueError and TypeError."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return seconds / 1000 if seconds > 1e11 else seconds

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import ref
 
 import sniffio
 
@@ -28,10 +29,11 @@ _ENTRY_BYTES = 500  # of an entry on top of its texts: the key, the result, its 
 
 class SharedCall(NamedTuple):
     """What calls have in common that are made once. Tools are compared by identity: two with the same code may differ
-    in what is not in their fingerprint, such as a connection or a key.
+    in what is not in their fingerprint, such as a connection or a key. The reference is weak, so that tools that rows
+    make for themselves go with their rows.
     """
 
-    tool: BaseTool
+    tool: ref[BaseTool]
     arguments: str
 
 
@@ -130,9 +132,9 @@ def shared_call(tool: BaseTool, values: Mapping[str, Any], arguments: str) -> Sh
     no difference.
     """
     try:
-        return SharedCall(tool, json.dumps(dict(sorted(values.items()))))
+        return SharedCall(ref(tool), json.dumps(dict(sorted(values.items()))))
     except (TypeError, ValueError):  # values that are no JSON, such as dates
-        return SharedCall(tool, arguments)
+        return SharedCall(ref(tool), arguments)
 
 
 def check_shared(tool: BaseTool) -> None:

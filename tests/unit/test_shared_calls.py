@@ -1,6 +1,7 @@
 """Equal calls of a tool with `share`: which are made, who gets the result, and what happens when one does not end."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -35,7 +37,8 @@ def search(query: str) -> str:
     return query
 
 
-CALL = SharedCall(search, "{}")
+SEARCH: ref[BaseTool] = ref(search)
+CALL = SharedCall(SEARCH, "{}")
 
 
 class Made:
@@ -123,7 +126,7 @@ async def test_two_that_call_each_other_do_not_wait_for_each_other() -> None:
         await both.wait()
         return await shared.result(other, inner)
 
-    one, two = SharedCall(search, "1"), SharedCall(search, "2")
+    one, two = SharedCall(SEARCH, "1"), SharedCall(SEARCH, "2")
     async with asyncio.timeout(10):
         results = await asyncio.gather(
             shared.result(one, lambda: outer(two)),
@@ -140,7 +143,7 @@ async def test_a_row_that_made_a_call_waits_for_the_next_one() -> None:
     await settle()
 
     async def both() -> list[ToolResult]:
-        return [await shared.result(SharedCall(search, "other"), quick), await shared.result(CALL, slow)]
+        return [await shared.result(SharedCall(SEARCH, "other"), quick), await shared.result(CALL, slow)]
 
     second = asyncio.create_task(both())
     await settle()
@@ -171,7 +174,7 @@ async def test_a_call_is_shared_with_another_event_loop() -> None:
 
 async def test_the_result_used_least_recently_goes_first() -> None:
     """Two fit exactly; a third one takes the place of the one that was not asked for since."""
-    one, two, three = (SharedCall(search, str(number)) for number in range(3))
+    one, two, three = (SharedCall(SEARCH, str(number)) for number in range(3))
     shared = SharedCalls(max_bytes=2 * (sys.getsizeof("0") + sys.getsizeof(RESULT.text) + 500))
     shared.offer(one, RESULT)
     shared.offer(two, RESULT)
@@ -189,10 +192,10 @@ def test_the_results_stay_within_their_bytes(calls: list[tuple[int, int]]) -> No
     async def run() -> None:
         shared = SharedCalls(max_bytes=5000)
         for number, length in calls:
-            shared.offer(SharedCall(search, str(number)), ToolResult("x" * length))
+            shared.offer(SharedCall(SEARCH, str(number)), ToolResult("x" * length))
             stored = sum(len(result.text) for result in shared._results.values())
             assert stored + 500 * len(shared._results) <= 5000
-            assert next(reversed(shared._results)) == SharedCall(search, str(number))
+            assert next(reversed(shared._results)) == SharedCall(SEARCH, str(number))
 
     asyncio.run(run())
 
@@ -227,6 +230,16 @@ def test_tools_with_the_same_code_are_two_tools() -> None:
     one, two = made("a"), made("b")
     assert fingerprint(one) == fingerprint(two)
     assert shared_call(one, {}, "{}") != shared_call(two, {}, "{}")
+
+
+def test_results_keep_no_tool_alive() -> None:
+    """A row may make tools of its own; they go with it, and only their results count in the bytes."""
+    shared, passing = SharedCalls(), search.model_copy()
+    shared.offer(shared_call(passing, {}, "{}"), RESULT)
+    gone = ref(passing)
+    del passing
+    gc.collect()
+    assert gone() is None
 
 
 async def use(toolbox: Toolbox, used: dict[BaseTool, int], times: int) -> list[ToolResult]:

@@ -219,9 +219,13 @@ class BudgetExhausted(RunStopped):
 
 
 class OutageTooLong(RunStopped):
-    """A provider has not answered for longer than the run waits for it. Unfinished rows stay pending."""
+    """A provider has not answered for longer than the run waits for it. Unfinished rows stay pending.
+
+    `has_job` says that a batch job of the call is at the provider: no other model is to answer it.
+    """
 
     category = Category.SERVER
+    has_job = False
 
     def __init__(self, provider: str, silent_s: float, last: Exception, *, has_answered: bool = True) -> None:
         if has_answered:
@@ -416,9 +420,16 @@ class CustomModelFailed(CallError):
 
 
 class BatchJobFailed(CallError):
-    """A batch job did not bring the call's answer, and sending it again at once would not help or cost twice."""
+    """A batch job did not bring the call's answer, and sending it again at once would not help or cost twice.
+
+    `is_billed` says that the provider may have answered, and billed, the call.
+    """
 
     category = Category.SERVER
+
+    def __init__(self, message: str, *, http_status: int | None = None, is_billed: bool = False) -> None:
+        super().__init__(message, http_status=http_status)
+        self.is_billed = is_billed
 
 
 class TransientError(CallError):

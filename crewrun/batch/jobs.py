@@ -9,6 +9,7 @@ import anyio
 from crewrun.batch.locations import Places
 from crewrun.batch.settings import BatchSettings
 from crewrun.errors import UsageError
+from crewrun.journal.jobs import unended_jobs
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.batch_jobs.job_task import JobTiming
 from crewrun.llm.batch_jobs.run_jobs import JobsOptions, RunJobs
@@ -16,6 +17,7 @@ from crewrun.llm.batch_jobs.wire import open_api
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.prices.price import BATCH
 from crewrun.messages import Endpoint
+from crewrun.runs.folder import RunFolder
 from crewrun.runs.state import RunState
 
 # Before the deadline the jobs are cancelled, which takes providers up to ten minutes, and their calls are made live.
@@ -67,11 +69,22 @@ async def warning_of_jobs(state: RunState) -> str | None:
     jobs = [job for job in await state.jobs.jobs() if not job.end]
     if not jobs:
         return None
-    many = f"{len(jobs):,} batch job{'' if len(jobs) == 1 else 's'} of this run"
-    return (
-        f"{many} with {sum(job.lines for job in jobs):,} requests may still be at the provider; without --tier batch "
-        "their answers are not used, and those calls are paid again"
-    )
+    at_provider = _at_provider(len(jobs), sum(job.lines for job in jobs), "this run")
+    return f"{at_provider}; without --tier batch their answers are not used, and those calls are paid again"
+
+
+def warning_of_fresh(settings: BatchSettings, folder: RunFolder) -> str | None:
+    """What to say of batch jobs that `--fresh` leaves behind."""
+    number, lines = unended_jobs(folder.journal) if settings.fresh and folder.is_used else (0, 0)
+    if not number:
+        return None
+    at_provider = _at_provider(number, lines, "the run that --fresh moves aside")
+    return f"{at_provider}; what they answer is billed, and this run does not use it"
+
+
+def _at_provider(number: int, lines: int, run: str) -> str:
+    jobs = f"{number:,} batch job{'' if number == 1 else 's'} of {run}"
+    return f"{jobs} with {lines:,} requests may still be at the provider"
 
 
 async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:

@@ -18,7 +18,7 @@ from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.history import History, NoHistory
 from crewrun.batch.invocation import BatchRequest
-from crewrun.batch.jobs import check_detach, check_jobs, uses_jobs, warning_of_jobs
+from crewrun.batch.jobs import check_detach, check_jobs, uses_jobs, warning_of_fresh, warning_of_jobs
 from crewrun.batch.locations import (
     Places,
     check_not_input,
@@ -232,6 +232,8 @@ async def open_run(
     if places.folder is not None:
         previous = previous_run(places.folder)
         options = await state_options(request, places.folder, places, calls.endpoints, calls.gateway)
+        if warning := warning_of_fresh(request.settings, places.folder):
+            request.say(f"warning: {warning}")
         opened = await open_state(options)
         async with closed_on_failure(opened.state):
             calls.limiters.has_answered = opened.state.has_calls and _is_at_same_addresses(previous, options.manifest)

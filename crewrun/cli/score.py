@@ -187,7 +187,8 @@ def _print(
     checks = conditions.check(scores, figures) if exit_code in (0, 3) else []
     code = exit_code or (3 if any(check.holds for check in checks) else 0)
     if not as_json:
-        tell(stdout, condition_lines(checks))
+        if checks:
+            tell(stdout, condition_lines(checks))
         return code
     record = {
         "schema": "crewrun.score/1",

@@ -3,9 +3,13 @@
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from crewrun.errors import CrewrunError
 from crewrun.journal.changes import Statement
+from crewrun.journal.database import read_journal
 from crewrun.journal.writer import JournalWriter
 from crewrun.llm.batch_jobs.job import LineEnd, LineResult
 from crewrun.llm.batch_jobs.store import StoredJob, StoredLine
@@ -108,6 +112,17 @@ class JournalJobs:
 
     async def _change(self, query: str, *values: Any) -> None:
         await self._writer.read(lambda db: db.execute(query, values))
+
+
+def unended_jobs(journal: Path) -> tuple[int, int]:
+    """How many batch jobs of a run have not ended, as far as its journal has it, and how many requests they have."""
+    query = "select count(*), coalesce(sum(lines), 0) from jobs where end = ''"
+    try:
+        with closing(read_journal(journal)) as db:
+            number, lines = db.execute(query).fetchone()
+    except (CrewrunError, sqlite3.Error, OSError):
+        return 0, 0  # none, of an older version, or damaged, which opening it tells
+    return number, lines
 
 
 def _key(line_id: str) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from crewrun.errors import (
     BadRequest,
+    BatchJobFailed,
     CallError,
     CustomModelFailed,
     EndpointRefused,
@@ -125,6 +126,8 @@ class Sender:
                 WaitTooLong,
                 *RUN_WIDE,
             ) as failed:
+                if isinstance(failed, OutageTooLong) and failed.has_job:
+                    raise
                 last: CallError | RunStopped = failed
         raise last
 
@@ -263,6 +266,10 @@ class Sender:
         except CallError as failed:
             bill.attempts += 1
             row_context.usage.add_attempt()
+            if isinstance(failed, BatchJobFailed) and failed.is_billed:
+                lost = call.lost()
+                if job_call.price is None:  # else what was set aside for the line is owed by now
+                    jobs.settle(request.endpoint, Permit(), lost)
             raise recast(failed, type(failed)) from failed  # all lines of the job raise the same one
         bill.attempts += 1
         row_context.usage.add_attempt()

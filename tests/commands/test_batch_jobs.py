@@ -143,17 +143,33 @@ def test_the_lines_that_a_validation_blames_fail_their_rows_and_the_others_go_ag
     assert bill(place)["billed"] == 3
 
 
-def test_results_that_are_gone_fail_their_rows_in_words_and_the_next_run_sends_them_again(place: Place) -> None:
-    """The row says that the answer was billed."""
+@pytest.mark.parametrize("budget", [(), ("--budget", "1")], ids=["", "budget"])
+def test_results_that_are_gone_fail_their_rows_in_words_and_the_next_run_sends_them_again(
+    place: Place, budget: tuple[str, ...]
+) -> None:
+    """The row says that the answer was billed, and the run owes it."""
     place.rows(*topics(3))
     place.mock.set_batch_faults({"gone": 9})
-    place.batch(*JOBS, "--retries", "0", code=3)
+    place.batch(*JOBS, "--retries", "0", *budget, code=3)
     (message,) = {row["error"]["message"] for row in read_rows(place.results)}
     assert "its results cannot be had from the provider" in message
     assert "was billed" in message
+    assert place.summary()["may_be_owed_usd"] >= bill(place)["cost_usd"] > 0
+    assert status(place)["in_all"]["may_be_owed_usd"] == place.summary()["may_be_owed_usd"]
     place.mock.set_batch_faults({"gone": None})
     place.batch(*JOBS)
     assert len(place.done()) == 3
+
+
+def test_a_job_out_of_reach_is_not_paid_again_at_a_fallback(place: Place) -> None:
+    """The run stops, and the same command goes on with its answers."""
+    place.crew(llm="{model: gpt-4.1-mini, fallbacks: [{model: gpt-4.1}]}")
+    place.rows(*topics(3))
+    place.mock.set_batch_faults({"cut-content": 1000})
+    place.batch(*JOBS, "--outage-patience", "0.3s", code=4)
+    place.mock.set_batch_faults({"cut-content": None})
+    place.batch(*JOBS)
+    assert (len(place.done()), bill(place)["billed"]) == (3, 3)
 
 
 def test_a_job_that_ends_without_files_fails_its_rows_in_words(place: Place) -> None:
@@ -287,6 +303,20 @@ def test_status_shows_the_jobs_and_another_tier_warns_of_them(slow_place: Place)
     assert ": 4 requests, " in place.stdout
     place.batch()
     assert "warning: 1 batch job of this run with 4 requests may still be at the provider" in place.stderr
+
+
+def test_a_run_that_starts_over_says_which_jobs_it_leaves_behind(slow_place: Place) -> None:
+    """They are paid for, and nobody collects them."""
+    place = slow_place
+    place.crew()
+    place.rows(*topics(4))
+    stop_when_it_waits(place, signal.SIGINT)
+    place.batch("--fresh")
+    assert (
+        "1 batch job of the run that --fresh moves aside with 4 requests may still be at the provider" in place.stderr
+    )
+    place.batch("--fresh")
+    assert "at the provider" not in place.stderr
 
 
 def test_a_single_row_makes_no_job(place: Place) -> None:

@@ -330,6 +330,7 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "number": 1,
         "model": MODEL,
         "tier": None,
+        "input": None,
         "custom_id": None,
         "job": None,
         "messages": [{"role": "user", "content": "owls"}],

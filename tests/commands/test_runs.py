@@ -199,6 +199,7 @@ def test_status_as_json(looked_at: Place) -> None:
         ],
         "tool_failures": [],
         "expectations": [],
+        "jobs": [],
         "command": "crewrun batch in.jsonl -j 1",
     }
 

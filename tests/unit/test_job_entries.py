@@ -17,7 +17,7 @@ from crewrun.journal.writer import JournalWriter
 from crewrun.llm.batch_jobs.anthropic_api import AnthropicBatches
 from crewrun.llm.batch_jobs.entries import read_line, unix_time
 from crewrun.llm.batch_jobs.http import JobsHttp
-from crewrun.llm.batch_jobs.job import JobState, Line, LineEnd, LineResult
+from crewrun.llm.batch_jobs.job import Job, JobState, Line, LineEnd, LineResult
 from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
 from crewrun.llm.batch_jobs.store import StoredJob, StoredLine
 
@@ -68,10 +68,28 @@ def test_a_list_that_begins_with_old_jobs_has_the_later_ones_too() -> None:
     assert listed(entry(1, 100), entry(2, 950)) == ["batch_2"]
 
 
-@pytest.mark.parametrize("other", [None, 5, "x", {}, {"id": "a", "status": "completed", "created_at": "soon"}])
+@pytest.mark.parametrize(
+    "other", [None, 5, "x", {}, {"id": "a", "status": "completed", "created_at": "soon"}, entry(2, 10**400)]
+)
 def test_a_job_of_somebody_else_that_cannot_be_read_hides_no_other(other: Any) -> None:
     """Nor does it end the run."""
     assert listed(other, entry(1), has_more=False) == ["batch_1"]
+
+
+@pytest.mark.parametrize("status", [10**30, -1, 0, 700], ids=str)
+def test_a_line_with_a_status_that_is_none_failed_at_the_server(status: int) -> None:
+    """It may be refused for nothing, and the journal has room for it."""
+    line = {"custom_id": "1", "response": {"status_code": status, "body": {}}, "error": None}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response(line)
+
+    async def read() -> list[LineResult]:
+        async with served(answer) as http:
+            job = Job("b", JobState.COMPLETED, 0.0, results=("file",))
+            return [result async for result in OpenAIBatches(http).results(job)]
+
+    assert anyio.run(read) == [LineResult("1", LineEnd.REFUSED, 500, b"{}")]
 
 
 def test_times_are_seconds_or_milliseconds_or_dates() -> None:

@@ -15,7 +15,16 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crewrun.errors import AuthRefused, BadRequest, CallError, ModelNotFound, NetworkError, ServerError
+from crewrun.errors import (
+    AuthRefused,
+    BadRequest,
+    CallError,
+    ModelNotFound,
+    NetworkError,
+    RateLimited,
+    RunStopped,
+    ServerError,
+)
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallResult, Permit
 from crewrun.llm.batch_jobs.gatherer import Gatherer, GoesLive, WaitingLine
@@ -311,6 +320,31 @@ def test_a_refusal_that_passes_does_not_give_up_a_job(refused: type[CallError]) 
     provider, rows = Provider(takes_s=20, refusals=[refused("blocked", http_status=400)] * 4), Rows(5)
     run(session, provider, Memory(), rows)
     assert (len(rows.done), len(provider.jobs_made), rows.failed) == (5, 1, {})
+
+
+def test_a_job_that_is_not_in_the_account_stops_the_run_and_is_not_forgotten() -> None:
+    """The key may be that of another project: with the right one its answers are used."""
+    provider, memory, rows = Provider(takes_s=100), Memory(), Rows(4)
+
+    async def three_sessions() -> None:
+        await session(provider, memory, rows, kill_after_s=50)
+        provider.refusals = [ModelNotFound("no such batch", http_status=404)] * 20
+        with pytest.raises(ExceptionGroup) as stopped:
+            await session(provider, memory, rows)
+        assert stopped.group_contains(RunStopped, match="is not in the account")
+        provider.refusals = []
+        await session(provider, memory, rows)
+
+    run(three_sessions)
+    assert (len(rows.done), len(provider.jobs_made)) == (4, 1)
+
+
+def test_a_refusal_that_asks_for_hours_does_not_miss_the_end_of_the_run() -> None:
+    """The job is looked at, and its calls go live, in time."""
+    refused = RateLimited("slow down", http_status=429, retry_after_s=36_000)
+    provider, rows = Provider(takes_s=600, refusals=[refused]), Rows(4)
+    run(session, provider, Memory(), rows, JobsOptions(ends_in_s=1800))
+    assert (len(rows.done), rows.failed) == (4, {})
 
 
 def test_a_download_that_ends_early_is_begun_again() -> None:

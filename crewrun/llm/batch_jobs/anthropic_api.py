@@ -107,7 +107,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
             counts.get("succeeded", 0),
             results=(f"{_PATH}/{entry['id']}/results",) if has_ended and entry.get("results_url") else (),
         )
-    except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
         raise ServerError(f"the reply is no message batch: {type(wrong).__name__}: {wrong}", http_status=200) from None
 
 

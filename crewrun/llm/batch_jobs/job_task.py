@@ -25,6 +25,7 @@ from crewrun.errors import (
     ModelNotFound,
     OutageTooLong,
     RateLimited,
+    RunStopped,
     ServerError,
     TransientError,
 )
@@ -169,13 +170,16 @@ class JobTask:
             if job is None:
                 return NOT_CREATED
             job = await self._with_results(await self._wait_for_end(job))
-            if job.results:
-                await self._keep_all(job)
         except ModelNotFound as missing:
             if self._new:
                 raise
+            raise _not_here(self.stored, missing) from missing
+        try:
+            if job.results:
+                await self._keep_all(job)
+        except ModelNotFound as missing:
             await self._store.end(self.stored.number, GONE)
-            raise _gone(self.stored.id, missing) from missing
+            raise _gone(job.id, missing) from missing
         if job.state is JobState.FAILED:
             await self._fail(job.problems)
         elif job.answered and not job.results:
@@ -249,8 +253,11 @@ class JobTask:
         """Whether a job has this one's lines, which its results tell: so it is followed to its end first, and not
         cancelled, since it may be somebody else's.
         """
-        job = await self._wait_for_end(job, may_cancel=False)
-        return await self._steadily(partial(self._has_our_lines, job))
+        try:
+            job = await self._wait_for_end(job, may_cancel=False)
+            return await self._steadily(partial(self._has_our_lines, job))
+        except ModelNotFound:
+            return False  # whoever made it has deleted it
 
     async def _has_our_lines(self, job: Job) -> bool:
         async with aclosing(self._api.results(job)) as results:
@@ -371,7 +378,8 @@ class JobTask:
 
     async def _steadily(self, request: Callable[[], Awaitable[T]]) -> T:
         """As `_patiently`, for a job that the provider may have: its refusals may pass too, and to give the job up
-        would send its requests once more. Raises ModelNotFound if it is refused so several times in a row.
+        would send its requests once more. Raises ModelNotFound if it is refused so several times in a row, and
+        OutageTooLong with `has_job`.
         """
         missing = 0
 
@@ -385,12 +393,18 @@ class JobTask:
                     raise
                 raise ServerError(str(refused), http_status=refused.http_status) from refused
 
-        return await self._patiently(attempt)
+        try:
+            return await self._patiently(attempt)
+        except OutageTooLong as silent:
+            silent.has_job = True
+            raise
 
     def _pause_s(self, failed: TransientError, attempt: int) -> float:
         longest_s = min(self._timing.poll_s, _RETRY_S * 2.0 ** min(attempt - 1, 10))
         jitter = random.uniform(0.75, 1.25)  # noqa: S311  (no secret)
-        return max(failed.retry_after_s or 0.0, longest_s * jitter)
+        # No longer than a look may take, so that a deadline is not missed.
+        asked_s = min(failed.retry_after_s or 0.0, self._timing.poll_s * _SLOWEST)
+        return max(asked_s, longest_s * jitter)
 
     async def _fail(self, problems: Sequence[JobProblem]) -> None:
         """A job that failed as a whole ran no line and billed nothing. Lines that it blames fail; if there are none,
@@ -423,10 +437,20 @@ def _refusal(problem: JobProblem) -> CallError:
     return BadRequest(str(error), http_status=400) if isinstance(error, TransientError) else error
 
 
+def _not_here(stored: StoredJob, why: object) -> RunStopped:
+    what = f"batch job {stored.id}" if stored.id else "a batch job whose creation was not answered"
+    return RunStopped(
+        f"{what}, which has {stored.lines:,} requests of this run, is not in the account ({why}); with the key and the "
+        "project that it was made with the same command goes on; --tier standard does without it and pays its requests "
+        "again"
+    )
+
+
 def _gone(job_id: str, why: object) -> BatchJobFailed:
     return BatchJobFailed(
         f"batch job {job_id}: its results cannot be had from the provider ({why}); what it answered was billed, and a "
-        "row that runs again sends its requests once more"
+        "row that runs again sends its requests once more",
+        is_billed=True,
     )
 
 

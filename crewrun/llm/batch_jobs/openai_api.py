@@ -115,7 +115,7 @@ def _job(entry: Mapping[str, Any]) -> Job:
             tuple(_problem(error) for error in errors),
             tuple(filter(None, files)),
         )
-    except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
         raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
 
 
@@ -137,7 +137,7 @@ def _result(entry: Mapping[str, Any]) -> LineResult:
         status, body = response.get("status_code"), json.dumps(response.get("body")).encode()
         if not isinstance(status, int) or 200 <= status < 300:
             return LineResult(custom_id, LineEnd.ANSWERED, 200, body)
-        return LineResult(custom_id, LineEnd.REFUSED, status, body)
+        return LineResult(custom_id, LineEnd.REFUSED, status if 300 <= status < 600 else 500, body)
     code = text_of(error.get("code")) if isinstance(error, Mapping) else ""
     if code in _ENDS:
         return LineResult(custom_id, _ENDS[code])

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from crewrun.errors import CallError, EndpointRefused, OutputFailed, RunStopped
+from crewrun.errors import BatchJobFailed, CallError, EndpointRefused, OutputFailed, RunStopped
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallPrice, CallResult, Permit
 from crewrun.limits.probes import RUN_WIDE
@@ -218,7 +218,8 @@ class RunJobs:
                 if waiting.is_sent and not isinstance(ended, Exception):  # the row has gone, the line has not
                     self._permits[line_id] = permit
                 else:
-                    self.settle(call.endpoint, permit, CallResult())
+                    may_owe = isinstance(ended, BatchJobFailed) and ended.is_billed and permit.hold is not None
+                    self.settle(call.endpoint, permit, CallResult(is_unknown=may_owe))
                 raise
         return JobAnswer(result, permit)
 

@@ -168,7 +168,8 @@ class Outcome:
     paid for before this session. A row with `stopped` stopped the run and has no result: it will be run again.
     `tool_failures` are those of the attempt that led to this outcome. `expectations` say by name whether the output met
     each: true, or why not; empty for a failed row and without any. `tiers` is what each service tier served, empty if
-    that was the standard one alone and no other had been asked for.
+    that was the standard one alone and no other had been asked for. `shared_tool_calls` were not made in this session,
+    since an equal one was; they are not in the row's line.
     """
 
     row: Row
@@ -188,6 +189,7 @@ class Outcome:
     tool_failures: Sequence[FailedTool] = ()
     expectations: Mapping[str, bool | str] = field(default_factory=dict)
     tiers: Mapping[str, TierUse] = field(default_factory=dict)
+    shared_tool_calls: int = 0
     stopped: RunStopped | None = None  # the last one: an outcome travels without it, by the order of the others
 
     def to_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class UsageCounter:
     """Counts while its task, kickoff or row runs; read at the end, also after a failure.
 
     `attempts` are requests on the wire, `calls` those that were answered, `truncated` the answers that were cut off.
+    `shared_tool_calls` are a row's calls of tools that were not made, since an equal call was.
     """
 
     __slots__ = (
@@ -37,12 +38,13 @@ class UsageCounter:
         "models",
         "prompt_tokens",
         "reasoning_tokens",
+        "shared_tool_calls",
         "truncated",
     )
 
     def __init__(self, parent: "UsageCounter | None" = None) -> None:
         self._parent = parent
-        self.attempts = self.calls = self.truncated = 0
+        self.attempts = self.calls = self.truncated = self.shared_tool_calls = 0
         self.prompt_tokens = self.cached_prompt_tokens = self.completion_tokens = self.reasoning_tokens = 0
         self.estimated_calls = self.cache_write_prompt_tokens = 0
         self.models: dict[str, None] = {}
@@ -138,6 +140,10 @@ class UsageCounter:
     def add_tier(self, spent: Spent, *, is_answered: bool) -> None:
         """A call has ended that was served at a cheaper tier than the standard one, or had asked for it."""
         add_use(self.of_row._tiers, spent.tier, _use_of(spent, is_answered=is_answered))
+
+    def add_shared_tool_call(self, times: int = 1) -> None:
+        """The result of a tool is that of an equal call. Only a row's are counted."""
+        self.of_row.shared_tool_calls += times
 
     def add_answer(self, completion: Completion) -> None:
         """A call was answered."""

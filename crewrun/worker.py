@@ -46,6 +46,7 @@ from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.row_context import RowContext, current_row_context, use_row_context
 from crewrun.target import Target, value_of
 from crewrun.target.failure import describe_failure
+from crewrun.tools.shared_calls import SharedCalls, current_shared_calls
 
 # A row's id may be any text. One that does not match is not used as a folder's name; a hash of it is.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -84,6 +85,7 @@ class Worker:
         # Without user code, a row does not need `answering`, which handles code that asks for input or calls models.
         self._runs_code = target.runs_code
         self._folder = target.folder or Path()
+        self._shared_calls = SharedCalls()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -146,6 +148,7 @@ class Worker:
             tool_failures=row_context.tool_failures,
             expectations=expectations,
             tiers=row_context.usage.tiers,
+            shared_tool_calls=row_context.usage.shared_tool_calls,
         )
 
     def problem(self, row: Row) -> str | None:
@@ -169,6 +172,7 @@ class Worker:
             raise InputInvalid(problem)
         if self._own_files is not None:
             current_own_files.set(self._own_files)  # the row has a context of its own
+        current_shared_calls.set(self._shared_calls)
         run_in(self._folder)
         with use_row_context(row_context):
             if self._files is None and self._timeout_s is None:

@@ -40,9 +40,9 @@ class Progress:
     `elsewhere` rows belong to other shards. Attempts, calls, tokens and cost are this session's; earlier sessions paid
     for `replayed_calls`. `waits` is what calls are waiting for now, `budget` what the run may cost. `total` is how many
     rows the input has, None as long as that is not known. `finish_reasons` are those of
-    replies that crewrun does not know, and `tiers` what each service tier served, for `tier_use.completed`. `unread`
-    rows had not begun when the run stopped, None when their number is unknown. `stopping` says how it stops, once it
-    does.
+    replies that crewrun does not know, and `tiers` what each service tier served, for `tier_use.completed`.
+    `shared_tool_calls` of this session were not made, since an equal one was. `unread` rows had not begun when the run
+    stopped, None when their number is unknown. `stopping` says how it stops, once it does.
     """
 
     started: float = field(default_factory=anyio.current_time)
@@ -61,6 +61,7 @@ class Progress:
     truncated: int = 0
     finish_reasons: dict[str, None] = field(default_factory=dict)
     replayed_calls: int = 0
+    shared_tool_calls: int = 0
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -174,6 +175,7 @@ class Progress:
         usage = outcome.usage
         self.attempts += outcome.attempts
         self.calls += outcome.calls
+        self.shared_tool_calls += outcome.shared_tool_calls
         self.prompt_tokens += usage.prompt_tokens
         self.cached_prompt_tokens += usage.cached_prompt_tokens
         self.completion_tokens += usage.completion_tokens

@@ -91,6 +91,7 @@ def summarise(progress: Progress, end: SessionResult) -> dict[str, Any]:
         "expectations": [count.to_json() for count in progress.expectations.all()],
         "usage": usage_json(progress.usage, progress.calls),
         "replayed_calls": progress.replayed_calls,
+        **({"shared_tool_calls": progress.shared_tool_calls} if progress.shared_tool_calls else {}),
         "attempts": progress.attempts,
         "truncated": progress.truncated,
         "finish_reasons": list(progress.finish_reasons),

@@ -185,6 +185,8 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"shard {shard['part']}: {shard['elsewhere']:,} rows belong to other shards")
     if cut_off := summary["truncated"]:
         notes.append(f"warning: {count(cut_off, 'answer')} cut off at max_tokens (their tasks say truncated)")
+    if shared := summary.get("shared_tool_calls"):
+        notes.append(f"{count(shared, 'call')} of tools saved: rows shared the results of equal ones")
     if by_tier := tiers(summary):
         notes.append(f"by tier: {by_tier}")
     if words := ", ".join(map(repr, summary["finish_reasons"])):

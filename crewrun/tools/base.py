@@ -29,7 +29,8 @@ class BaseTool(BaseModel):
     `result_as_answer` the tool's result is the agent's answer. `max_usage_count` bounds how often one task may call it.
     A call that takes longer than `timeout_s` seconds is abandoned, and a result of more than `max_result_chars`
     characters is cut; the model is told about both. When a row resumes, a tool whose result is in the run's journal is
-    not called again, unless it sets `replay` to False. `env_vars` are the `EnvVar`s that it reads: a run does not begin
+    not called again, unless it sets `replay` to False. With `share`, rows of a run that call it with the same arguments
+    get the result of one call. `env_vars` are the `EnvVar`s that it reads: a run does not begin
     while a required one is not set. With `tool_failure_policy` `raise` a failed call fails its row.
     """
 
@@ -44,6 +45,7 @@ class BaseTool(BaseModel):
     timeout_s: float | None = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     max_result_chars: int = Field(default=MAX_RESULT_CHARS, ge=1)
     replay: bool = True
+    share: bool = False
     tool_failure_policy: ToolFailurePolicy | None = None
     env_vars: list[Any] = Field(default_factory=list)
     # CrewAI's, without effect.
@@ -61,6 +63,11 @@ class BaseTool(BaseModel):
 
     # Tools are compared by identity, like agents: two with equal texts are two tools.
     __hash__ = object.__hash__
+
+    def __fingerprint__(self) -> dict[str, Any]:
+        """The fields, without `share` where it is not set, so that fingerprints from before it existed stay valid."""
+        items = {**self.__dict__, **(self.model_extra or {})}
+        return {name: value for name, value in items.items() if name != "share" or value is not False}
 
     def __eq__(self, other: object) -> bool:
         return self is other

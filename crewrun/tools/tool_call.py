@@ -26,11 +26,14 @@ _SHOWN_ERROR_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The result of one call, as text for the model. With `is_answer` it is the agent's final answer."""
+    """The result of one call, as text for the model. With `is_answer` it is the agent's final answer, with `is_shared`
+    that of an equal call.
+    """
 
     text: str
     is_answer: bool = False
     failure: ToolFailure | None = None
+    is_shared: bool = False
 
     @property
     def failed(self) -> bool:

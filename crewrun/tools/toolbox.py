@@ -2,7 +2,7 @@
 
 A toolbox is created once for each list of tools, since the schemas take time. A call goes
 
-    use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → tool_call.call_tool
+    use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → _call → tool_call.call_tool
 
 A failed call is text for the model. It is recorded for people to look at, but not replayed: when the row resumes, the
 tool is called again. A result is recorded and replayed, unless the tool called models, whose answers are recorded
@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from crewrun.errors import DefinitionError, NotRecorded, ToolFailed, suggest
@@ -27,6 +28,7 @@ from crewrun.redaction.values import secrets_in
 from crewrun.row_context import RowContext, new_row_context, use_row_context
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema
+from crewrun.tools.shared_calls import SharedCall, SharedCalls, check_shared, current_shared_calls, shared_call
 from crewrun.tools.tool_call import ToolResult, call_tool, failed_result, failure_of
 from crewrun.tools.tool_failure import (
     ToolExecutionFailedError,
@@ -60,6 +62,7 @@ class Toolbox:
             learn(secrets_in({"tool": tool}))
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
+            check_shared(tool)
             self.tools[name] = tool
             specs.append(ToolSpec(name, tool.description, json_schema(tool.arguments, f"tool {tool.name!r}")))
         self.specs = tuple(specs)
@@ -174,19 +177,31 @@ class Toolbox:
         if recorder is None or not tool.replay:
             if use.replay_only and not tool.calls_models:
                 raise NotRecorded(f"what tool {use.name!r} gave is not in the journal (--replay)")
-            return await call_tool(tool, use.values)
+            return await self._call(use)
         identity = tool_identity(self._version(tool), wire_name(use.name), use.arguments)
         recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
-            return ToolResult(recorded, is_answer=tool.result_as_answer)
+            replay = ToolResult(recorded, is_answer=tool.result_as_answer)
+            if (shared := _shared_calls(tool)) is not None:
+                shared.offer(use.shared_call, replay)
+            return replay
         if use.replay_only:
             raise NotRecorded(f"what tool {use.name!r} gave is not in the journal (--replay)")
         began = time.monotonic()
         inner = new_row_context()
         with use_row_context(inner):
-            result = await call_tool(tool, use.values)
+            result = await self._call(use)
         if not result.failed and not inner.usage.attempts:  # a model that the tool called has its own record
             await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
+        return result
+
+    async def _call(self, use: "_Use") -> ToolResult:
+        """Call the tool, or share the result of an equal call in this run."""
+        make = partial(call_tool, use.tool, use.values)
+        if (shared := _shared_calls(use.tool)) is None:
+            return await make()
+        result = await shared.result(use.shared_call, make)
+        use.row_context.usage.add_shared_tool_call(int(result.is_shared))
         return result
 
     def _version(self, tool: BaseTool) -> str:
@@ -207,6 +222,16 @@ class _Use(NamedTuple):
     used: dict[BaseTool, int]
     row_context: RowContext
     replay_only: bool
+
+    @property
+    def shared_call(self) -> SharedCall:
+        """What this has in common with equal calls of other rows."""
+        return shared_call(self.tool, self.values, self.arguments)
+
+
+def _shared_calls(tool: BaseTool) -> SharedCalls | None:
+    """Where calls of `tool` are shared, None where each is made. A field of a user's own may be named `share` too."""
+    return current_shared_calls.get() if tool.share is True else None
 
 
 NO_TOOLS = Toolbox(())

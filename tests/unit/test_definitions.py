@@ -980,7 +980,7 @@ TOOLS = {
     "unlike any argument": (
         "shop.py:Search: {zzz: 1}",
         "shop.py:Search has no argument 'zzz'; its arguments are 'name', 'description', 'result_as_answer', "
-        "'max_usage_count', 'timeout_s', 'max_result_chars', 'replay', 'tool_failure_policy', 'url'",
+        "'max_usage_count', 'timeout_s', 'max_result_chars', 'replay', 'share', 'tool_failure_policy', 'url'",
     ),
     "argument of a wrong type": (
         "FileReadTool: {max_chars: many}",

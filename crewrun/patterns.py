@@ -15,7 +15,7 @@ class PatternTooSlow(Exception):
 
 
 class Pattern:
-    """A regular expression. Raises ValueError for a text that is none."""
+    """A regular expression. Raises ValueError if `source` is not a valid one."""
 
     def __init__(self, source: str) -> None:
         self.source = source

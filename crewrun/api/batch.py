@@ -11,6 +11,7 @@ import anyio.to_thread
 import sniffio
 
 from crewrun.aio.notebook import is_in_notebook, stoppable
+from crewrun.aio.running_loop import is_in_loop
 from crewrun.api.crews import definition_of, warn
 from crewrun.api.keywords import in_keywords
 from crewrun.api.places import SAME_CALL, command, default_output
@@ -63,7 +64,7 @@ def run_batch(
     `inputs` raised, after the rows before that were run; OutputFailed when results cannot be written. Ctrl-C lets the
     rows in flight end, as in the command, then raises KeyboardInterrupt.
     """
-    if _is_in_loop() and not is_in_notebook():
+    if is_in_loop() and not is_in_notebook():
         raise UsageError("run_batch() would block the running event loop; inside async code: await arun_batch(…)")
     if (wrong := check_names(settings, "run_batch")) is not None:
         raise wrong
@@ -194,14 +195,6 @@ def _gone_in_words(run: Run, gone: int) -> str:
         f"{nearby(run.output or '')}: {results} removed, since their rows are not among these inputs. The journal has "
         "them: a call with those rows brings them back. Results of other rows go to an output= of their own"
     )
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return getattr(sniffio.thread_local, "name", None) is not None
-    return True
 
 
 async def _in_this_loop(job: _Job) -> Report:

@@ -65,7 +65,7 @@ class Gateway(LoopBound):
         to the same requests from any run. While one that `serves_process` is open, it is the gateway of all code of the
         process that is in no other gateway's block, such as the requests of a web service.
 
-        Raises UsageError for a model whose name is `offline` with a typo, ValueError for limits that are none.
+        Raises UsageError for a model whose name is `offline` with a typo, ValueError for invalid limits.
         """
         self._options = options or GatewayOptions()
         super().__init__(limiters or own_limiters(self._options))

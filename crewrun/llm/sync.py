@@ -1,6 +1,5 @@
 """Calls from sync code: `kickoff()` over `akickoff()`."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import anyio
 import sniffio
 
 from crewrun.aio.notebook import is_in_notebook
+from crewrun.aio.running_loop import is_in_loop
 from crewrun.aio.sync_thread import run_in_thread
 from crewrun.aio.threads import LoopBlocked
 from crewrun.errors import CrewrunWarning
@@ -37,13 +37,13 @@ def run_sync(name: str, instead: str, call: Callable[..., Coroutine[Any, Any, T]
     process. The thread has the cell's context variables; interrupting the kernel cancels the call.
     """
     check_loaded()
-    is_in_loop = _is_in_loop()
-    if is_in_loop and is_in_notebook() and awaited_here.get() is None:
+    in_loop = is_in_loop()
+    if in_loop and is_in_notebook() and awaited_here.get() is None:
         _warn_in_notebook(name, instead)
-    elif is_in_loop:
+    elif in_loop:
         _warn(name, instead)
     try:
-        return _run(call, args, is_in_loop=is_in_loop)
+        return _run(call, args, is_in_loop=in_loop)
     except (Exception, KeyboardInterrupt) as error:
         shorten(error)
         raise
@@ -81,15 +81,6 @@ def _warn_in_notebook(name: str, instead: str) -> None:
         "(this is said once)"
     )
     warn(text, CrewrunWarning, stacklevel=levels_to_users_frame(sys._getframe()) or 2)
-
-
-def _is_in_loop() -> bool:
-    """Whether an event loop runs in this very thread, and not only in the thread that a `to_thread` call came from."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return getattr(sniffio.thread_local, "name", None) is not None
-    return True
 
 
 def settled(value: Any) -> Any:

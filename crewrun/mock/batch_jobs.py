@@ -61,7 +61,7 @@ class Jobs:
                 job.advance(now_s)
 
     def find(self, job_id: str) -> Job | None:
-        """The job with this id as it is now, None if there is none."""
+        """The job with this id as it is now, None if it does not exist."""
         self.advance()
         return self._jobs.get(job_id)
 

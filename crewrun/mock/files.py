@@ -59,7 +59,7 @@ class Files:
         return file
 
     def find(self, file_id: str) -> StoredFile | None:
-        """The file with this id, None if there is none."""
+        """The file with this id, None if it does not exist."""
         return self._files.get(file_id)
 
     async def upload(self, request: MockRequest) -> MockReply:

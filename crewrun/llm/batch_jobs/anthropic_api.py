@@ -94,7 +94,7 @@ def _written(line: Line) -> bytes:
 
 
 def _job(entry: Mapping[str, Any]) -> Job:
-    """A batch as the wire has it. Raises ServerError for what is none."""
+    """A batch as the wire has it. Raises ServerError for anything else."""
     try:
         counts = {name: int(count) for name, count in (entry.get("request_counts") or {}).items()}
         has_ended = entry["processing_status"] == "ended"

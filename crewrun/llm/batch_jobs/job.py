@@ -50,7 +50,7 @@ class Job:
         answered: how many of these were answered, and so billed.
         metadata: what was said when it was created; empty where the provider keeps none.
         problems: why it failed.
-        results: where its results are: ids of files, or an address. Empty if there are none.
+        results: where its results are: ids of files, or an address. Empty without results.
     """
 
     id: str

@@ -98,7 +98,7 @@ def _written(line: Line) -> bytes:
 
 
 def _job(entry: Mapping[str, Any]) -> Job:
-    """A job as the wire has it. Raises ServerError for what is none."""
+    """A job as the wire has it. Raises ServerError for anything else."""
     try:
         counts = entry.get("request_counts") or {}
         errors = (entry.get("errors") or {}).get("data") or ()

@@ -87,7 +87,7 @@ class JobsOptions:
 
 class RunJobs:
     """The batch jobs of a run. `open` reads what earlier sessions have sent; `run` works until it is cancelled; `send`
-    may be called any number of times meanwhile.
+    may be called any number of times during that.
 
     `is_quiet` is asked with the number of rows that wait for a job, and says whether no other row can run.
     """

@@ -175,7 +175,7 @@ class Agent(AgentDefinition, Displayed):
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
         row_context.own_texts = ()  # a tag of reasoning that the task asks for is not expected from its judge
-        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
+        reply = await self._perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
         judgement: dict[str, Any] = reply.structured.value if reply.structured else {}
         return judgement["valid"], judgement["feedback"] or ""
 
@@ -213,11 +213,24 @@ class Agent(AgentDefinition, Displayed):
         schema: OutputSchema | None,
         task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`.
+        """Answer `prompt` with the tools in `toolbox` and those of the agent's servers, counted in `row_context`.
 
         `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
         and what a step callback raises.
         """
+        if self.mcps:
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps)
+        return await self._perform(prompt, kickoff, row_context, toolbox, schema, task_of_row)
+
+    async def _perform(
+        self,
+        prompt: Prompt,
+        kickoff: Kickoff,
+        row_context: RowContext,
+        toolbox: Toolbox,
+        schema: OutputSchema | None,
+        task_of_row: Callable[[], Any] | None = None,
+    ) -> Answer:
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,

@@ -218,8 +218,8 @@ class Agent(AgentDefinition, Displayed):
         `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
         and what a step callback raises.
         """
-        if self.mcps:
-            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps)
+        if self.mcps or toolbox.deferred:
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self)
         return await self._perform(prompt, kickoff, row_context, toolbox, schema, task_of_row)
 
     async def _perform(

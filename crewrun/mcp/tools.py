@@ -67,10 +67,10 @@ def _key(server: McpServer) -> tuple[Any, ...]:
 def _chosen(server: McpServer, listed: list[ListedTool]) -> list[McpTool]:
     """The tools that `server` lets through; the same objects as last time if the list is the same."""
     chosen = [tool for tool in listed if server.takes(tool.name)]
-    known = _tools.get(_key(server))
-    if known is None or [tool.listed for tool in known] != chosen:
-        known = _tools[_key(server)] = [McpTool.of(server, tool) for tool in chosen]
-    return known
+    tools = _tools.get(_key(server))
+    if tools is None or [tool.listed for tool in tools] != chosen:
+        tools = _tools[_key(server)] = [McpTool.of(server, tool) for tool in chosen]
+    return tools
 
 
 def _arguments(schema: Mapping[str, Any]) -> type[BaseModel]:

@@ -54,14 +54,14 @@ async def tools_of(server: McpServer, agent: Any = None) -> list[McpTool]:
     Raises UsageError without the SDK, ToolFailed if the server does not answer or has no tool of a name in `tools`.
     """
     if not server.cache_tools_list or (tools := _tools.get(_key(server))) is None:
-        tools = _known(server, await list_tools(server))
+        tools = _all_tools(server, await list_tools(server))
     return _chosen(server, tools, agent)
 
 
 def tools_of_sync(server: McpServer, agent: Any = None) -> list[McpTool]:
     """As `tools_of`, for sync code."""
     if not server.cache_tools_list or (tools := _tools.get(_key(server))) is None:
-        tools = _known(server, list_tools_sync(server))
+        tools = _all_tools(server, list_tools_sync(server))
     return _chosen(server, tools, agent)
 
 
@@ -74,12 +74,12 @@ def _key(server: McpServer) -> tuple[Any, ...]:
     return (server.key, server.name, server.prefix, server.tool_timeout_s)
 
 
-def _known(server: McpServer, listed: list[ListedTool]) -> list[McpTool]:
+def _all_tools(server: McpServer, listed: list[ListedTool]) -> list[McpTool]:
     """The tools in the list; the same objects as last time if the list is the same."""
-    known = _tools.get(_key(server))
-    if known is None or [tool.listed for tool in known] != listed:
-        known = _tools[_key(server)] = [McpTool.of(server, tool) for tool in listed]
-    return known
+    tools = _tools.get(_key(server))
+    if tools is None or [tool.listed for tool in tools] != listed:
+        tools = _tools[_key(server)] = [McpTool.of(server, tool) for tool in listed]
+    return tools
 
 
 def _arguments(schema: Mapping[str, Any]) -> type[BaseModel]:

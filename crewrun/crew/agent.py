@@ -36,6 +36,7 @@ from crewrun.notebook.card import Card, Grid
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext, new_row_context
+from crewrun.row_events import AgentAtWork, observed
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 from crewrun.tracebacks import shorten
@@ -235,13 +236,20 @@ class Agent(AgentDefinition, Displayed):
             max_duration_s=self.max_execution_time,
             max_retries=self.max_retry_limit,
         )
+        if (emitter := row_context.emitter) is None:
+            return await self._perform(work, kickoff, task_of_row)
+        subject = AgentAtWork(self, *self.persona(kickoff.inputs), prompt.before, tuple(toolbox.tools))
+        return await observed(emitter.span("agent", subject.role, subject), self._perform(work, kickoff, task_of_row))
+
+    async def _perform(self, work: Work, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Answer:
+        """Perform `work` in the context variables that hooks, the user's own models and delegation tools need."""
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
             site = current_site.set(self._site(kickoff, task_of_row))
             try:
                 return await self._within_kickoff(work, kickoff)
             finally:
                 current_site.reset(site)
-        return await (self._within_kickoff(work, kickoff) if toolbox.specs else perform(work))
+        return await (self._within_kickoff(work, kickoff) if work.toolbox.specs else perform(work))
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
         """Perform `work` with the kickoff in a context variable, where delegation tools find it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from crewrun.batch.row_fields import RowFields
 from crewrun.batch.settings import BatchSettings
@@ -26,6 +26,26 @@ async def visit_rows(manifest: Manifest, visit: Callable[[Row], bool | None]) ->
     if path is None:
         raise UsageError(f"{manifest.inputs}: the rows {manifest.source_of_rows}, which cannot be read again")
     await open_source(str(path), settings_of(manifest).input_options).visit(visit)
+
+
+class SeesRows(Protocol):
+    """Takes a row of the input, and whether the run was asked for it. True when it wants no more."""
+
+    def __call__(self, row: Row, *, wanted: bool) -> bool | None: ...
+
+
+async def see_input(manifest: Manifest, see: SeesRows) -> UsageError | None:
+    """Pass each row of the run's input to `see`. Returns why the input can no longer be read, None if it can."""
+    wanted = _is_wanted(manifest)
+
+    def visit(row: Row) -> bool | None:
+        return see(row, wanted=wanted(row))
+
+    try:
+        await visit_rows(manifest, visit)
+    except UsageError as gone:
+        return gone
+    return None
 
 
 async def all_inputs(manifest: Manifest, row_id: str, own: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -86,7 +106,7 @@ def settings_of(manifest: Manifest) -> BatchSettings:
         ) from None
 
 
-def is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
+def _is_wanted(manifest: Manifest) -> Callable[[Row], bool]:
     """A function that tells which rows of the input the run was asked for, by --limit, --offset and --shard.
 
     Raises UsageError.
@@ -116,18 +136,11 @@ async def verify(view: View) -> Differences:
     verification = Verification(view, differences)
     verification.read_results()
     manifest = view.manifest
-    wanted = is_wanted(manifest)
-
-    def see(row: Row) -> None:
-        verification.see(row, wanted=wanted(row))
-
     if manifest.input_file is None:
         differences.notes.append(f"input: the rows {manifest.source_of_rows}, which cannot be read again")
         verification.end_without_input()
         return differences
-    try:
-        await visit_rows(manifest, see)
-    except UsageError as gone:
+    if gone := await see_input(manifest, verification.see):
         differences.add("input", str(gone))
         verification.end_without_input()
     else:

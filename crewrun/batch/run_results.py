@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from crewrun.batch.run_input import is_wanted, visit_rows
+from crewrun.batch.run_input import see_input, visit_rows
 from crewrun.errors import OutputFailed, UsageError
 from crewrun.inspect.export import LeftOut, Lines, Spool, Status, Written
 from crewrun.inspect.results_file import ResultsFile, find_results_file
 from crewrun.inspect.view import View, open_run
-from crewrun.row import Row
 from crewrun.runs.lock import is_held
 from crewrun.tables.writing.columns import Columns, decoded
 
@@ -130,17 +129,10 @@ def _count(results: int) -> str:
 
 async def _see_input(view: View, written: Written) -> UsageError | None:
     """Pass the rows of the input to `written`. Returns why they cannot be read, None if they can."""
-    wanted = is_wanted(view.manifest)
-
-    def see(row: Row) -> None:
-        written.see(row, wanted=wanted(row))
-
-    try:
-        await visit_rows(view.manifest, see)
-    except UsageError as gone:
+    gone = await see_input(view.manifest, written.see)
+    if gone:
         written.end_without_input()
-        return gone
-    return None
+    return gone
 
 
 async def _restored(view: View, spool: Spool, file: BinaryIO, *, needs_inputs: bool) -> RunResults:

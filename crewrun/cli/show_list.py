@@ -107,22 +107,17 @@ async def _list_rows(view: "View", selection: "Selection", spool: IO[bytes]) -> 
 
 async def _visit(view: "View", listing: "Listing") -> tuple[bool, str | None]:
     """Pass the rows of the input to `listing`. Returns whether it is full, and why the input cannot be read, if so."""
-    from crewrun.batch.run_input import is_wanted, visit_rows
-    from crewrun.errors import UsageError
+    from crewrun.batch.run_input import see_input
 
-    wanted = is_wanted(view.manifest)
     is_full = False
 
-    def see(row: "Row") -> bool:
+    def see(row: "Row", *, wanted: bool) -> bool:
         nonlocal is_full
-        is_full = listing.see(row, wanted=wanted(row))
+        is_full = listing.see(row, wanted=wanted)
         return is_full
 
-    try:
-        await visit_rows(view.manifest, see)
-    except UsageError as gone:
-        return is_full, f"lines and unfinished rows are not known: {gone}"
-    return is_full, None
+    gone = await see_input(view.manifest, see)
+    return is_full, f"lines and unfinished rows are not known: {gone}" if gone else None
 
 
 def _put(spool: IO[bytes], line: bytes) -> None:

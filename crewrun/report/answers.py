@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crewrun.report.columns import NameSets
-from crewrun.report.rows import text_in
+from crewrun.report.values import text_in
 from crewrun.wording import count
 
 COLUMN: Final = "answers"  # of the rows

@@ -11,7 +11,7 @@ from crewrun.inspect.view import View
 from crewrun.journal.keys import row_key
 from crewrun.journal.schema import ANSWER, FAILURE, TOOL, TOOL_FAILURE, TURN
 from crewrun.report.histograms import histogram
-from crewrun.report.rows import micro_usd
+from crewrun.report.values import micro_usd
 from crewrun.tier_use import STANDARD
 
 _OF_MODELS: Final = f"kind in ({ANSWER}, {TURN}, {FAILURE})"

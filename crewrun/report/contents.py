@@ -8,9 +8,8 @@ from typing import Any, Final
 from anyio.lowlevel import checkpoint
 
 from crewrun.batch.rebuilt_prompts import RunCrew
-from crewrun.batch.run_input import is_wanted, visit_rows
+from crewrun.batch.run_input import see_input
 from crewrun.batch.run_results import RunResults
-from crewrun.errors import UsageError
 from crewrun.report.calls import RowTools
 from crewrun.report.columns import Codes, NameSets, Numbers
 from crewrun.report.details import ALL_BYTES, EXTREME, SOME_BYTES, Choice, DetailPacks, choose_all, choose_some
@@ -21,7 +20,6 @@ from crewrun.report.row_details import RowDetails
 from crewrun.report.row_pass import RowPass
 from crewrun.report.texts import TextPacks
 from crewrun.report.timeline import Timeline, read_timeline
-from crewrun.row import Row
 from crewrun.score.score_sets import open_scores
 
 _ROWS_PER_CHECKPOINT: Final = 1000
@@ -81,16 +79,8 @@ async def _see_input(results: RunResults, rows: RowPass) -> list[str]:
     view = results.view
     if view is None:
         return []
-    wanted = is_wanted(view.manifest)
-
-    def see(row: Row) -> None:
-        rows.see_input(row, wanted=wanted(row))
-
-    try:
-        await visit_rows(view.manifest, see)
-    except UsageError as gone:
-        return [f"lines and unfinished rows are not known: {gone}"]
-    return []
+    gone = await see_input(view.manifest, rows.see_input)
+    return [f"lines and unfinished rows are not known: {gone}"] if gone else []
 
 
 async def _add_details(

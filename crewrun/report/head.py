@@ -18,9 +18,9 @@ from crewrun.report.calls import by_model, by_task, by_tier, task_histograms
 from crewrun.report.drawing import drawing_of
 from crewrun.report.histograms import histogram
 from crewrun.report.row_pass import RowPass
-from crewrun.report.rows import micro_usd, milliseconds
 from crewrun.report.savings import saved_usd
 from crewrun.report.timeline import Timeline
+from crewrun.report.values import micro_usd, milliseconds
 
 SCHEMA: Final = "crewrun.report/1"
 

@@ -13,9 +13,10 @@ from crewrun.report.calls import RowTools
 from crewrun.report.columns import Codes, NameSets, Numbers
 from crewrun.report.fields import OutputFields
 from crewrun.report.judged import ExpectationTotals, ScoreColumns
-from crewrun.report.rows import RowTable, number_in, object_in, text_in
+from crewrun.report.rows import RowTable
 from crewrun.report.spent import SpentByResults
 from crewrun.report.texts import TextPacks
+from crewrun.report.values import number_in, object_in, text_in
 from crewrun.row import ErrorRecord, Row
 from crewrun.score.score_sets import OpenScores
 

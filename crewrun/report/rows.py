@@ -1,12 +1,11 @@
 """`RowTable`: the rows of a report as columns, one pack for all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
-from crewrun.compare.equality import is_number
 from crewrun.report.columns import Codes, NameSets, Numbers, Texts
 from crewrun.report.packs import encoded
+from crewrun.report.values import micro_usd, milliseconds, number_in, object_in, text_in, unix_ms
 from crewrun.row import Row
 
 STATUSES: Final = ("ok", "failed", "unfinished")
@@ -76,36 +75,3 @@ class RowTable:
         self.status.add(status)
         self.line.add(line)
         self.counts[status] += 1
-
-
-def micro_usd(usd: float | None) -> float | None:
-    """US dollars in millionths, None for None."""
-    return None if usd is None else round(usd * 1e6, 3)
-
-
-def milliseconds(seconds: float | None) -> int | None:
-    """Seconds in thousandths, None for None."""
-    return None if seconds is None else round(seconds * 1000)
-
-
-def unix_ms(text: str) -> int:
-    """A time of a result line as Unix time in milliseconds."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
-
-
-def object_in(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object of a result, an empty one where it has none: lines without a run folder may lack anything."""
-    value = record.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def number_in(record: Mapping[str, Any], name: str) -> float | None:
-    """A number of a result, None where it has none with which one can calculate, such as 1e400."""
-    value = record.get(name)
-    return value if is_number(value) else None
-
-
-def text_in(record: Mapping[str, Any], name: str) -> str | None:
-    """A text of a result, None where it has none."""
-    value = record.get(name)
-    return value if isinstance(value, str) else None

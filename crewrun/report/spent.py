@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from crewrun.report.rows import micro_usd, number_in, object_in, text_in
+from crewrun.report.values import micro_usd, number_in, object_in, text_in
 
 _TOKENS: Final = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens", "calls")
 _OF_TASKS: Final = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens")

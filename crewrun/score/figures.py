@@ -110,9 +110,9 @@ def _figures(name: str, one: _Collected) -> ScoreFigures:
         mean=mean,
         low=low,
         high=high,
-        p10=_quantile(values, 0.1),
-        median=_quantile(values, 0.5),
-        p90=_quantile(values, 0.9),
+        p10=_nearest_rank(values, 0.1),
+        median=_nearest_rank(values, 0.5),
+        p90=_nearest_rank(values, 0.9),
         edges=edges,
         counts=counts,
         is_whole=is_whole,
@@ -142,7 +142,7 @@ def _wilson(share: float, n: int) -> tuple[float | None, float | None]:
     return min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach))
 
 
-def _quantile(values: list[float], share: float) -> float:
+def _nearest_rank(values: list[float], share: float) -> float:
     """Of sorted values, the least that `share` of them do not exceed."""
     return values[max(0, -int(-share * len(values) // 1) - 1)]
 

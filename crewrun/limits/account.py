@@ -82,5 +82,8 @@ def _login(provider: str) -> list[str]:
     """The variables that tell one login of a provider from another, for a key that litellm looks up by itself."""
     names = _CLOUD_LOGINS.get(provider, ())
     prefix = f"{provider.upper().replace('-', '_')}_"
-    found = sorted(name for name in os.environ if name in names or (name.startswith(prefix) and "KEY" in name))
-    return [f"{name}={os.environ[name]}" for name in found]
+    return sorted(
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name in names or (name.startswith(prefix) and "KEY" in name)
+    )

@@ -154,11 +154,11 @@ class SharedLimits:
     def close(self, now: float) -> None:
         """Give back what is leased, and take part no longer."""
 
-        def leave(state: SharedState) -> None:
+        def sign_off(state: SharedState) -> None:
             self._return_lease(state, now)
             state.processes.pop(self._name, None)
 
-        self._change(now, leave)
+        self._change(now, sign_off)
         if self._file is not None:
             self._file.close()
 

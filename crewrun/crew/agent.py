@@ -38,11 +38,13 @@ from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext, new_row_context
 from crewrun.row_events import AgentAtWork, observed
 from crewrun.tools.tool_failure import records_of
-from crewrun.tools.toolbox import NO_TOOLS, Toolbox
+from crewrun.tools.toolbox import Toolbox
 from crewrun.tracebacks import shorten
 
 # Calls of these need no Site, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
+# The tools of a judge: not even those of the agent's servers.
+_NONE_AT_ALL = Toolbox(())
 
 
 class Agent(AgentDefinition, Displayed):
@@ -176,7 +178,7 @@ class Agent(AgentDefinition, Displayed):
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
         row_context.own_texts = ()  # a tag of reasoning that the task asks for is not expected from its judge
-        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
+        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, _NONE_AT_ALL, schema)
         judgement: dict[str, Any] = reply.structured.value if reply.structured else {}
         return judgement["valid"], judgement["feedback"] or ""
 
@@ -214,11 +216,13 @@ class Agent(AgentDefinition, Displayed):
         schema: OutputSchema | None,
         task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`.
+        """Answer `prompt` with the tools in `toolbox` and those of the agent's servers, counted in `row_context`.
 
         `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
         and what a step callback raises.
         """
+        if (self.mcps or toolbox.deferred) and toolbox is not _NONE_AT_ALL:
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self)
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,

@@ -152,8 +152,8 @@ class CrewAIEventsBus:
             dependencies = dict(handlers.dependencies)
             if depends:
                 dependencies[event_type] = {**dependencies.get(event_type, {}), handler: depends}
-            known = {one: on for one, on in dependencies.get(event_type, {}).items() if _has_all(on, several)}
-            self._use(_Handlers({**handlers.by_event, event_type: in_order(several, known)}, dependencies))
+            complete = {one: on for one, on in dependencies.get(event_type, {}).items() if _has_all(on, several)}
+            self._use(_Handlers({**handlers.by_event, event_type: in_order(several, complete)}, dependencies))
 
     def _use(self, handlers: _Handlers) -> None:
         """Use `handlers` from now on, and listen to rows while there are any. Called with the lock."""

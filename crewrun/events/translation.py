@@ -279,8 +279,8 @@ def _tool(happened: _Happened) -> _Made:
     if event.phase == "completed" or (failure is not None and reason == "tool_reported"):
         times = {"started_at": _time(happened.part.event.time_ns), "finished_at": _time(event.time_ns)}
         is_other = result.is_shared or result.is_replayed
-        given = {"output": result.text, "failure": failure, "from_cache": is_other, "is_replayed": result.is_replayed}
-        yield ToolUsageFinishedEvent, use.tool, {**fields, **times, **given}
+        answer = {"output": result.text, "failure": failure, "from_cache": is_other, "is_replayed": result.is_replayed}
+        yield ToolUsageFinishedEvent, use.tool, {**fields, **times, **answer}
         if failure is not None:
             policy = getattr(use.tool, "tool_failure_policy", None)
             yield ToolFailureDetectedEvent, use.tool, {**fields, "failure": failure, "policy": policy}

@@ -2,7 +2,8 @@
 
 A toolbox is created once for each list of tools, since the schemas take time. A call goes
 
-    use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → _call → tool_call.call_tool
+    use → _use_or_fail → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → _call
+    → tool_call.call_tool
 
 A failed call is text for the model. It is recorded for people to look at, but not replayed: when the row resumes, the
 tool is called again. A result is recorded and replayed, unless the tool called models, whose answers are recorded
@@ -12,7 +13,7 @@ journal that cannot be written.
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from crewrun.messages import ToolSpec
 from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import secrets_in
 from crewrun.row_context import RowContext, new_row_context, use_row_context
+from crewrun.row_events import Failure, Span, ToolUse
 from crewrun.tools.base import BaseTool
 from crewrun.tools.schema import json_schema
 from crewrun.tools.shared_calls import SharedCall, SharedCalls, check_shared, current_shared_calls, shared_call
@@ -83,7 +85,7 @@ class Toolbox:
         tools = [tool for tool in self.tools.values() if not tool.missing_variables]
         return [f"tool {tool.name!r}: {tool.problem}" for tool in tools if tool.problem]
 
-    async def use(
+    def use(
         self,
         name: str,
         arguments: str,
@@ -91,13 +93,22 @@ class Toolbox:
         row_context: RowContext,
         *,
         replay_only: bool = False,
-    ) -> ToolResult:
+    ) -> Coroutine[Any, Any, ToolResult]:
         """Call a tool by the name and with the arguments that the model wrote, or replay its recorded result.
 
         `used` counts the calls of each tool in this task. Raises ToolFailed, CallError and TaskTimedOut if the tool
         does, OutputFailed if the result cannot be recorded, NotRecorded if it would have to call the tool in spite of
         `replay_only`.
         """
+        work = self._use_or_fail(name, arguments, used, row_context, replay_only=replay_only)
+        if (emitter := row_context.emitter) is None:
+            return work
+        return _observed(emitter.span("tool", name, ToolUse(self.tools.get(wire_name(name)), name, arguments)), work)
+
+    async def _use_or_fail(
+        self, name: str, arguments: str, used: dict[BaseTool, int], row_context: RowContext, *, replay_only: bool
+    ) -> ToolResult:
+        """The result, a failure recorded; one that ends the row is raised."""
         began = time.monotonic()
         try:
             result = await self._use_by_name(name, arguments, used, row_context, replay_only=replay_only)
@@ -181,7 +192,7 @@ class Toolbox:
         identity = tool_identity(self._version(tool), wire_name(use.name), use.arguments)
         recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
-            replay = ToolResult(recorded, is_answer=tool.result_as_answer)
+            replay = ToolResult(recorded, is_answer=tool.result_as_answer, is_replayed=True)
             if (shared := _shared_calls(tool)) is not None:
                 shared.offer(use.shared_call, replay)
             return replay
@@ -210,6 +221,15 @@ class Toolbox:
         if version is None:
             version = self._versions[tool] = fingerprint(tool)
         return version
+
+
+async def _observed(span: Span, work: Coroutine[Any, Any, ToolResult]) -> ToolResult:
+    """Use a tool as the part `span` of its row, which has failed too if the model is told of a failure."""
+    with span:
+        span.result = result = await work
+        if (failure := result.failure) is not None:
+            span.failure = Failure("tool", str(failure.reason), redact(failure.message))
+        return result
 
 
 class _Use(NamedTuple):

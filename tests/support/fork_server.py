@@ -69,7 +69,7 @@ _IMPORTED = [
 
 def main() -> None:
     """In the server: fork until the tests hang up. In each fork: be the command."""
-    for name in _IMPORTED:
+    for name in [*_IMPORTED, *sys.argv[2:]]:
         import_module(name)
     _make_command_line()
     if VARIABLE in os.environ:

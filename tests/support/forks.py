@@ -105,13 +105,16 @@ class Fork:
 
 
 class Forks:
-    """A server of forks. A test process has one, which `shared` gives."""
+    """A server of forks. A test process has one, which `shared` gives, for each set of `modules` that the server is to
+    import besides those of most commands.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
         self._line, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", _SERVER, str(theirs.fileno())]
+            command = [sys.executable, "-m", _SERVER, str(theirs.fileno()), *modules]
             env = {name: value for name, value in os.environ.items() if name == mutants.VARIABLE}
+            env["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import fetches a price list
             self._server = subprocess.Popen(
                 command, cwd=_TESTS, env=clean_env(**env), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
@@ -188,9 +191,9 @@ class Forks:
 
 
 @cache
-def shared() -> Forks:
+def shared(*modules: str) -> Forks:
     """The forks of this test process; their server ends with it."""
-    made = Forks()
+    made = Forks(*modules)
     atexit.register(made.close)
     return made
 

@@ -74,15 +74,15 @@ class MockProcess:
         """Move the mock's clock forward."""
         self._send("POST", "/clock", {"advance_s": seconds})
 
-    def job_count(self) -> int:
-        """How many of OpenAI's batch jobs it has made."""
+    def job_count(self, path: str = "/v1/batches") -> int:
+        """How many batch jobs it has made, on the wire that lists them at `path`."""
         count, after = 0, ""
         while True:
-            page = self._send("GET", f"/v1/batches?limit=100{after}")
+            page = self._send("GET", f"{path}?limit=100{after}")
             count += len(page["data"])
             if not page["has_more"]:
                 return count
-            after = f"&after={page['last_id']}"
+            after = f"&after={page['last_id']}&after_id={page['last_id']}"
 
     def batch_faults(self) -> dict[str, Any]:
         """What goes wrong with batch jobs, by name; None is what does not."""

@@ -19,8 +19,8 @@ class _ResumingContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """As the base class; event loops call it without a session."""
-        known = self.sessions.get(str(server_hostname)) if session is None else session
-        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, known)
+        offer = self.sessions.get(str(server_hostname)) if session is None else session
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, offer)
 
 
 @cache

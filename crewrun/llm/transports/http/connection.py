@@ -142,8 +142,8 @@ class HttpConnection(asyncio.Protocol):
         if self._has_head:
             return  # a trailer
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
-        earlier = self._headers.get(key)
-        self._headers[key] = text if earlier is None else f"{earlier}, {text}"
+        first = self._headers.get(key)
+        self._headers[key] = text if first is None else f"{first}, {text}"
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

@@ -90,6 +90,9 @@ class _Encoder:
                 items["base_url"] = self._base_url
             return [self.encode(type(value)), self.encode(items)]
         if is_dataclass(value):
+            own = getattr(value, "__fingerprint__", None)
+            if own is not None:
+                return [self.encode(type(value)), self.encode(own())]
             return [
                 self.encode(type(value)),
                 self.encode({f.name: getattr(value, f.name, None) for f in fields(value)}),

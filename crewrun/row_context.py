@@ -13,6 +13,7 @@ from crewrun.errors import CrewrunError
 from crewrun.failed_tools import FailedCall, FailedTools
 from crewrun.recorder import Recorder
 from crewrun.row import FailedTool, TaskRecord
+from crewrun.row_events import RowEmitter, emitter_outside_runs
 from crewrun.usage import UsageCounter
 
 
@@ -20,14 +21,15 @@ class RowContext:
     """A row, or a kickoff, flow method or task of it. Filled in while it runs; read at its end, also after a failure.
 
     `recorder` replays and records the row's calls, None outside a run with a journal; `task_path` is what they are
-    recorded under, `method/task` for a task of a crew inside a flow's method. `own_texts` are the task's texts before a
-    row's inputs are filled in, None outside a task. `refusal` says why a call of the row was not made at all: the row
-    fails with it, whatever the user's code makes of the error.
+    recorded under, `method/task` for a task of a crew inside a flow's method. `emitter` sends the row's events, None if
+    nobody listens. `own_texts` are the task's texts before a row's inputs are filled in, None outside a task. `refusal`
+    says why a call of the row was not made at all: the row fails with it, whatever the user's code makes of the error.
     """
 
     __slots__ = (
         "_is_method",
         "_parent",
+        "emitter",
         "failed_task",
         "failed_tools",
         "files",
@@ -40,11 +42,18 @@ class RowContext:
         "usage",
     )
 
-    def __init__(self, recorder: Recorder | None = None, *, parent: "RowContext | None" = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder | None = None,
+        *,
+        emitter: RowEmitter | None = None,
+        parent: "RowContext | None" = None,
+    ) -> None:
         """The context of a row, or of a part of `parent`'s row: see `child`, `for_task` and `for_method`."""
         self._parent = parent
         self._is_method = False
         self.recorder: Recorder | None = recorder if parent is None else parent.recorder
+        self.emitter: RowEmitter | None = emitter if parent is None else parent.emitter
         self.task_path: str = "" if parent is None else parent.task_path
         self.own_texts: tuple[str, ...] | None = None if parent is None else parent.own_texts
         self.flow_depth: int = 0 if parent is None else parent.flow_depth
@@ -136,7 +145,7 @@ def current_row_context() -> RowContext | None:
 def new_row_context() -> RowContext:
     """A context below the current one; outside of rows one that stands alone."""
     current = _current.get()
-    return RowContext(parent=current)
+    return RowContext(emitter=emitter_outside_runs()) if current is None else RowContext(parent=current)
 
 
 class use_row_context:  # noqa: N801  (used as a function is)

@@ -6,7 +6,7 @@ With `recorders`, every call of a row is recorded, and calls that an earlier ses
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,7 @@ from crewrun.recorder import Recorder
 from crewrun.redaction.redactor import learn
 from crewrun.row import ErrorRecord, Outcome, Row, content_id
 from crewrun.row_context import RowContext, current_row_context, use_row_context
+from crewrun.row_events import Failure, Listeners, RowEmitter, RowListener
 from crewrun.target import Target, value_of
 from crewrun.target.failure import describe_failure
 from crewrun.tools.shared_calls import SharedCalls, current_shared_calls
@@ -71,11 +72,14 @@ class Worker:
         files: Path | None = None,
         recorders: Recorders | None = None,
         own_files: OwnFiles | None = None,
+        listeners: Sequence[RowListener] = (),
     ) -> None:
         """In `files`, each row gets a folder for the files of its tasks; None for the working directory.
 
-        `own_files` are files that tools must not touch.
+        `own_files` are files that tools must not touch. `listeners` get the events of the rows, as those of the process
+        do.
         """
+        self._listeners = Listeners(listeners)
         self._recorders = recorders
         self._own_files = own_files
         self._target = target
@@ -98,14 +102,25 @@ class Worker:
     ) -> None:
         await self._open.aclose()
 
-    async def run(self, row: Row) -> Outcome:
+    def run(self, row: Row) -> Coroutine[Any, Any, Outcome]:
         """Run the target on one row. Every failure, even a bug, becomes the outcome's error.
 
         Raises OutputFailed if calls cannot be recorded any more.
         """
+        emitter = self._listeners.emitter(row)
+        return self._run(row, None) if emitter is None else self._run_observed(row, emitter)
+
+    async def _run_observed(self, row: Row, emitter: RowEmitter) -> Outcome:
+        with emitter.span("row", row.id, row) as span:
+            outcome = span.result = await self._run(row, emitter)
+            if (error := outcome.error) is not None:
+                span.failure = Failure(error.category, error.type, error.message)
+            return outcome
+
+    async def _run(self, row: Row, emitter: RowEmitter | None) -> Outcome:
         started_at, began = datetime.now(UTC), anyio.current_time()
         recorder = await self._recorders.recall(row) if self._recorders is not None else None
-        row_context = RowContext(recorder=recorder)
+        row_context = RowContext(recorder=recorder, emitter=emitter)
         output: Any = None
         expectations: Checked = {}
         error: ErrorRecord | None = None

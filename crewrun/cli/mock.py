@@ -48,6 +48,7 @@ def mock(
     flex_full: Annotated[
         str | None, typer.Option(metavar="RATE[:STATUS]", help="Refuse this share of calls at the tier flex: 0.5:498.")
     ] = None,
+    prompt_cache: Annotated[Switch, typer.Option(help="Have a prompt cache as the providers do, or none.")] = "on",
     batch_latency: Annotated[
         float, typer.Option(metavar="SECONDS", help="Seconds that a batch job takes.", callback=_seconds)
     ] = 1.0,
@@ -89,6 +90,7 @@ def mock(
         tools=tools == "on",
         schemas=schemas == "on",
         flex=None if flex_full is None else _read("--flex-full", RandomFault.parse_flex, flex_full),
+        prompt_cache=prompt_cache == "on",
         batch_latency_s=batch_latency,
         batch_faults=dict(_read("--batch-fault", parse_fault, text) for text in batch_fault or ()),
     )

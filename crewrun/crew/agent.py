@@ -36,12 +36,15 @@ from crewrun.notebook.card import Card, Grid
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext, new_row_context
+from crewrun.row_events import AgentAtWork, observed
 from crewrun.tools.tool_failure import records_of
-from crewrun.tools.toolbox import NO_TOOLS, Toolbox
+from crewrun.tools.toolbox import Toolbox
 from crewrun.tracebacks import shorten
 
 # Calls of these need no Site, unless there are hooks.
 _WITHOUT_SITE = (LLM, type(None))
+# The tools of a judge: not even those of the agent's servers.
+_NONE_AT_ALL = Toolbox(())
 
 
 class Agent(AgentDefinition, Displayed):
@@ -175,7 +178,7 @@ class Agent(AgentDefinition, Displayed):
         unseen = kickoff._replace(on_step=())
         row_context = row_context.child()
         row_context.own_texts = ()  # a tag of reasoning that the task asks for is not expected from its judge
-        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, NO_TOOLS, schema)
+        reply = await self.perform(Prompt(JUDGE, question), unseen, row_context, _NONE_AT_ALL, schema)
         judgement: dict[str, Any] = reply.structured.value if reply.structured else {}
         return judgement["valid"], judgement["feedback"] or ""
 
@@ -213,11 +216,13 @@ class Agent(AgentDefinition, Displayed):
         schema: OutputSchema | None,
         task_of_row: Callable[[], Any] | None = None,
     ) -> Answer:
-        """Answer `prompt` with the tools in `toolbox`, counted in `row_context`.
+        """Answer `prompt` with the tools in `toolbox` and those of the agent's servers, counted in `row_context`.
 
         `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
         and what a step callback raises.
         """
+        if (self.mcps or toolbox.deferred) and toolbox is not _NONE_AT_ALL:
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self)
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,
@@ -235,13 +240,20 @@ class Agent(AgentDefinition, Displayed):
             max_duration_s=self.max_execution_time,
             max_retries=self.max_retry_limit,
         )
+        if (emitter := row_context.emitter) is None:
+            return await self._perform(work, kickoff, task_of_row)
+        subject = AgentAtWork(self, *self.persona(kickoff.inputs), prompt.before, tuple(toolbox.tools))
+        return await observed(emitter.span("agent", subject.role, subject), self._perform(work, kickoff, task_of_row))
+
+    async def _perform(self, work: Work, kickoff: Kickoff, task_of_row: Callable[[], Any] | None) -> Answer:
+        """Perform `work` in the context variables that hooks, the user's own models and delegation tools need."""
         if has_hooks() or type(self.llm) not in _WITHOUT_SITE:
             site = current_site.set(self._site(kickoff, task_of_row))
             try:
                 return await self._within_kickoff(work, kickoff)
             finally:
                 current_site.reset(site)
-        return await (self._within_kickoff(work, kickoff) if toolbox.specs else perform(work))
+        return await (self._within_kickoff(work, kickoff) if work.toolbox.specs else perform(work))
 
     async def _within_kickoff(self, work: Work, kickoff: Kickoff) -> Answer:
         """Perform `work` with the kickoff in a context variable, where delegation tools find it."""

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SkipValida
 
 from crewrun.crew.background import Background, Backgrounds
 from crewrun.crew.fields import accept, effective_fields, template_of
+from crewrun.crew.mcp_tools import McpTools
 from crewrun.crew.prompts import Prompt, system_prompt
 from crewrun.declared import Declared
 from crewrun.knowledge.knowledge import Knowledge
@@ -15,6 +16,8 @@ from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
 from crewrun.llm.model import LLM, as_llm, at_tier
+from crewrun.mcp.forms import as_servers
+from crewrun.mcp.server import McpServer
 from crewrun.messages import Tier
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill
@@ -69,12 +72,14 @@ class AgentDefinition(Declared):
     knowledge_config: KnowledgeConfig | None = None
     embedder: Any = None
     skills: Annotated[list[Skill] | None, BeforeValidator(as_skills)] = None
+    mcps: Annotated[list[McpServer], BeforeValidator(as_servers)] = Field(default_factory=list)
     tier: Tier | None = None
 
     _doubled_braces: bool = PrivateAttr(default=False)
     _tiered: tuple[LLM | None, Tier, LLM] | None = PrivateAttr(default=None)
     _toolbox: tuple[list[BaseTool], Toolbox] | None = PrivateAttr(default=None)
     _backgrounds: Backgrounds = PrivateAttr(default_factory=Backgrounds)
+    _mcp_tools: McpTools = PrivateAttr(default_factory=McpTools)
 
     # Agents are compared by identity: two with equal texts are two agents.
     __hash__ = object.__hash__

@@ -3,6 +3,7 @@
 `crew_definition` has its fields and their checks, `family` the methods that start it.
 """
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from crewrun.notebook.card import Card
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import counted, quoted, short_repr
 from crewrun.row_context import RowContext
+from crewrun.row_events import TargetRun, observed
 from crewrun.templates import check_inputs
 
 
@@ -112,7 +114,15 @@ class Crew(CrewDefinition, KickoffFamily[CrewOutput], Displayed):
         assign = self._assign()
         return [assign(task, task_name(task, position), kickoff) for position, task in enumerate(self.tasks)]
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> CrewOutput:
+    def _crewrun_kickoff(
+        self, inputs: Inputs | None, row_context: RowContext, files: Files
+    ) -> Coroutine[Any, Any, CrewOutput]:
+        work = self._crewrun_run(inputs, row_context, files)
+        if (emitter := row_context.emitter) is None:
+            return work
+        return observed(emitter.span("crew", self.name or "crew", TargetRun(self, inputs)), work)
+
+    async def _crewrun_run(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> CrewOutput:
         if not self.tasks:
             raise DefinitionError("the crew has no tasks")
         files = {**flow_files.get(), **files}

@@ -4,7 +4,7 @@
 """
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
@@ -31,7 +31,9 @@ class KickoffFamily(Generic[Output]):
 
     _crewrun_usage: UsageCounter
 
-    async def _crewrun_kickoff(self, inputs: Inputs | None, row_context: RowContext, files: Files) -> Output:
+    def _crewrun_kickoff(
+        self, inputs: Inputs | None, row_context: RowContext, files: Files
+    ) -> Coroutine[Any, Any, Output]:
         """Run once, counted in `row_context`, with `files` for every task."""
         raise NotImplementedError
 

@@ -42,7 +42,7 @@ SILENT: Mapping[str, frozenset[str]] = {
 MISSING: Mapping[str, frozenset[str]] = {
     "agent": _names(
         "function_calling_llm memory reasoning max_reasoning_attempts planning planning_config "
-        "allow_code_execution code_execution_mode mcps apps a2a from_repository checkpoint tool_failure_policy"
+        "allow_code_execution code_execution_mode apps a2a from_repository checkpoint tool_failure_policy"
     ),
     "task": _names("checkpoint tool_failure_policy"),
     "crew": _names(
@@ -139,7 +139,7 @@ def template_of(part: BaseModel, text: str) -> Template:
 
 # An embedder that is called is in a run's identity by its endpoint.
 _WITHOUT_EFFECT = frozenset({"embedder", "output_log_file"})
-_ADDED_LATER = frozenset({"knowledge", "knowledge_sources", "knowledge_config", "skills"})
+_ADDED_LATER = frozenset({"knowledge", "knowledge_sources", "knowledge_config", "skills", "mcps"})
 
 
 def effective_fields(part: BaseModel) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One task of one kickoff: its texts filled in, its agent's answer, its guardrails, callbacks and output file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from crewrun.files.attachment import Attachment, parts_of, tell_of
 from crewrun.llm.schema import NotValid, OutputSchema, Structured
 from crewrun.row import TaskRecord
 from crewrun.row_context import RowContext
+from crewrun.row_events import TaskOfRow, observed
 from crewrun.templates import find_key
 from crewrun.tools.tool_failure import records_of
 from crewrun.tools.toolbox import Toolbox
@@ -109,12 +110,25 @@ def _trigger(task: Task, inputs: Mapping[str, Any], *, is_first: bool) -> str:
     return f"\n\nTrigger Payload: {payload}"
 
 
-async def perform_task(assignment: TaskAssignment, context: str, kickoff: Kickoff) -> TaskOutput:
+def perform_task(assignment: TaskAssignment, context: str, kickoff: Kickoff) -> Coroutine[Any, Any, TaskOutput]:
     """Perform the task and return its output.
 
     Adds the task to the kickoff's row context, as finished or as the one that failed. Raises what `Agent.perform` does,
     GuardrailFailed, and what a callback raises.
     """
+    work = _perform(assignment, context, kickoff)
+    if (emitter := kickoff.row_context.emitter) is None:
+        return work
+    return observed(emitter.span("task", assignment.name, _subject(assignment, context)), work)
+
+
+def _subject(assignment: TaskAssignment, context: str) -> TaskOfRow:
+    """The task as listeners see it."""
+    task, agent, texts = assignment.task, assignment.agent, assignment.texts
+    return TaskOfRow(task, agent, texts.description, texts.expected_output, texts.persona.role, context)
+
+
+async def _perform(assignment: TaskAssignment, context: str, kickoff: Kickoff) -> TaskOutput:
     task, name, texts = assignment.task, assignment.name, assignment.texts
     row_context = kickoff.row_context.for_task(name, _own_texts(assignment))
     has_guardrails = task.guardrail is not None or bool(task.guardrails)

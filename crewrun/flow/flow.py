@@ -38,6 +38,7 @@ from crewrun.notebook.card import Card
 from crewrun.notebook.displayed import Displayed
 from crewrun.notebook.short_repr import counted, short_repr
 from crewrun.row_context import RowContext, new_row_context
+from crewrun.row_events import TargetRun, observed
 from crewrun.tracebacks import shorten
 from crewrun.usage import UsageCounter
 
@@ -216,7 +217,10 @@ class Flow(KickoffFamily[Any], Displayed, Generic[S]):
             if internals.state is not None and not internals.is_copy:
                 internals.idle = self._crewrun_kind.copied(internals.state)
             async with open_gateway(is_current=True):
-                return await self._crewrun_run(owned(inputs or {}), row_context, restore_id)
+                work = self._crewrun_run(owned(inputs or {}), row_context, restore_id)
+                if (emitter := row_context.emitter) is None:
+                    return await work
+                return await observed(emitter.span("flow", self.name or graph.flow, TargetRun(self, inputs)), work)
         finally:
             flow_files.reset(token)
             internals.is_running, internals.idle = False, None

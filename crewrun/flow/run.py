@@ -1,7 +1,7 @@
 """`FlowRun`: one kickoff of a flow. The methods run concurrently here."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from enum import Enum
 from inspect import isawaitable, iscoroutine
 from typing import Any
@@ -21,6 +21,7 @@ from crewrun.flow.schedule import MethodCall, Schedule
 from crewrun.flow.store import EndedCall, Saved, load_result
 from crewrun.row import TaskRecord
 from crewrun.row_context import RowContext, use_row_context
+from crewrun.row_events import MethodOfRow, observed
 
 
 class FlowRun:
@@ -102,7 +103,7 @@ class FlowRun:
         call: MethodCall | None = first
         try:
             while call is not None:
-                result = await self._perform(call)
+                result = await self._perform_observed(call)
                 following = self._schedule.ended(call, result)
                 self._open += len(following) - 1
                 if self._saver is not None:
@@ -113,6 +114,11 @@ class FlowRun:
         except Exception as failed:
             self._failures.append(failed)
             self._group.cancel_scope.cancel()
+
+    def _perform_observed(self, call: MethodCall) -> Coroutine[Any, Any, Any]:
+        name, emitter = call.method.name, self._row_context.emitter
+        work = self._perform(call)
+        return work if emitter is None else observed(emitter.span("method", name, MethodOfRow(self._flow, name)), work)
 
     async def _perform(self, call: MethodCall) -> Any:
         method = call.method

@@ -4,6 +4,7 @@ A call is an LLM and messages, and its result a Completion or a CallError. Each 
 
     complete                     the row is told what stopped its call
     _complete_with_own_schema    the LLM's own schema, if the call has none
+    _answer                      listeners of the row's events are told
     _replay_or_send              the answer that the row's recorder or the cache has
     _send_recorded               a new answer is recorded before it is returned
     _send                        fallbacks and a warning; how a call is sent is in `sender`
@@ -43,6 +44,7 @@ from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, Message, ReplySchema, ToolSpec, Usage
 from crewrun.recorder import Recorder, Spent
 from crewrun.row_context import RowContext
+from crewrun.row_events import Answer, observed
 
 
 class Gateway(LoopBound):
@@ -123,7 +125,7 @@ class Gateway(LoopBound):
         own = endpoint.reply_schema
         if schema is None and own is not None and not self._sender.capabilities.refuses(endpoint, own):
             schema = own
-        return await self._replay_or_send(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
+        return await self._answer(ChatRequest(endpoint, messages, tools, schema), row_context, windows)
 
     async def embed(self, embedder: ModelFields, texts: Sequence[str], row_context: RowContext) -> list[Vector]:
         """The vectors of `texts` by `embedder`, recorded and billed like any call. Raises as `complete` does."""
@@ -131,27 +133,35 @@ class Gateway(LoopBound):
             self._endpoints.embedding_endpoint(embedder), tuple(Message("user", text) for text in texts)
         )
         try:
-            completion = await self._replay_or_send(request, row_context, ())
+            completion = await self._answer(request, row_context, ())
         except (RunStopped, RowBudgetExceeded, NotRecorded) as refused:
             row_context.refuse(refused)
             raise
         return decode(completion.text)
 
-    async def _replay_or_send(
+    async def _answer(
         self, request: ChatRequest, row_context: RowContext, windows: Sequence[RequestWindow]
     ) -> Completion:
+        work = self._replay_or_send(request, row_context, windows)
+        if (emitter := row_context.emitter) is None:
+            return (await work).completion
+        return (await observed(emitter.span("call", request.endpoint.name, request), work)).completion
+
+    async def _replay_or_send(
+        self, request: ChatRequest, row_context: RowContext, windows: Sequence[RequestWindow]
+    ) -> Answer:
         endpoint, recorder = request.endpoint, row_context.recorder
         caller = Caller(row_context, windows)
         if recorder is None and self._cache is None:
             if self._options.replay_only:
                 raise NotRecorded("nothing is recorded of this call (--replay)")
-            return (await self._send(request, caller, Bill()))[0]
+            return Answer(*await self._send(request, caller, Bill()))
         identities = self._identities.all_of(request)
         identity = identities[0]
         entry = _recorded(recorder, row_context.task_path, identities) if recorder is not None else None
         if entry is not None and (replay := recalled_answer(entry[0], request, row_context.own_texts)) is not None:
             row_context.usage.add_replay(replay, entry[1])
-            return replay
+            return Answer(replay, entry[1], "journal")
         if self._options.replay_only:
             raise NotRecorded(f"the journal has no such call of {endpoint.name} for this row (--replay)")
         began = time.monotonic()
@@ -159,17 +169,17 @@ class Gateway(LoopBound):
         cached = recalled_answer(cached, request, row_context.own_texts) if cached is not None else None
         if cached is not None:
             row_context.usage.add_answer(cached)
+            spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
             if recorder is not None:
-                spent = Spent(endpoint.name, Usage(), 0.0, 0, time.monotonic() - began)
                 await recorder.record(row_context.task_path, identity, request, cached, spent)
-            return cached
+            return Answer(cached, spent, "cache")
         if recorder is None:
-            completion, _ = await self._send(request, caller, Bill())
+            answer = Answer(*await self._send(request, caller, Bill()))
         else:
-            completion = await self._send_recorded(request, caller, recorder, identity, began)
+            answer = await self._send_recorded(request, caller, recorder, identity, began)
         if self._cache is not None:
-            await self._cache.put(identity, completion)
-        return completion
+            await self._cache.put(identity, answer.completion)
+        return answer
 
     async def _cached(self, identities: Sequence[bytes]) -> Completion | None:
         if self._cache is not None:
@@ -180,7 +190,7 @@ class Gateway(LoopBound):
 
     async def _send_recorded(
         self, request: ChatRequest, caller: Caller, recorder: Recorder, identity: bytes, began: float
-    ) -> Completion:
+    ) -> Answer:
         """The answer to `request`, recorded before it is returned. For a call without one, its bill is recorded."""
         name, task, bill = request.endpoint.name, caller.row_context.task_path, Bill()
         if self._sender.jobs is not None:
@@ -199,8 +209,9 @@ class Gateway(LoopBound):
                 spent = bill.total(name)._replace(duration_s=time.monotonic() - began)
                 recorder.record_unfinished(task, identity, type(ended).__name__, spent)
             raise
-        await recorder.record(task, identity, request, completion, spent._replace(duration_s=time.monotonic() - began))
-        return completion
+        spent = spent._replace(duration_s=time.monotonic() - began)
+        await recorder.record(task, identity, request, completion, spent)
+        return Answer(completion, spent)
 
     async def _send(self, request: ChatRequest, caller: Caller, bill: Bill) -> tuple[Completion, Spent]:
         fallbacks = self._endpoints.fallbacks(request.endpoint)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import anyio
+
 from crewrun.errors import (
     BadRequest,
     BatchJobFailed,
@@ -41,7 +43,7 @@ from crewrun.limits.waits import Wait, WaitKind
 from crewrun.limits.windows import admit
 from crewrun.llm.attempts import Attempts
 from crewrun.llm.batch_jobs.gatherer import GoesLive
-from crewrun.llm.batch_jobs.run_jobs import JobCall, Jobs
+from crewrun.llm.batch_jobs.run_jobs import JobAnswer, JobCall, Jobs
 from crewrun.llm.batch_jobs.wire import line_of, no_jobs_here, read_result
 from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
@@ -64,6 +66,11 @@ from crewrun.llm.tiers import FLEX, has_no_capacity
 from crewrun.llm.transports.registry import Transports
 from crewrun.messages import ChatRequest, Completion, Endpoint, relaxed
 from crewrun.recorder import Spent
+from crewrun.row_context import RowContext
+from crewrun.row_events import Retry, Waited
+
+# Listeners are not told of waits that are shorter than this: each call yields to others for a moment.
+_SHORTEST_WAIT_S = 0.01
 
 
 @dataclass(slots=True)
@@ -262,7 +269,7 @@ class Sender:
         """The answer that a batch job brings. Raises GoesLive and the CallError of the line or its job."""
         request, row_context, bill = call.request, call.caller.row_context, call.bill
         try:
-            answer = await jobs.send(job_call)
+            answer = await self._answer_of_job(jobs, job_call, row_context)
         except CallError as failed:
             bill.attempts += 1
             row_context.usage.add_attempt()
@@ -288,6 +295,16 @@ class Sender:
         row_context.usage.add_answer(completion)
         return completion, bill.total(request.endpoint.name, completion.usage, result.cost_usd)
 
+    async def _answer_of_job(self, jobs: Jobs, job_call: JobCall, row_context: RowContext) -> JobAnswer:
+        """What a job brings. Listeners are told how long that took."""
+        if (emitter := row_context.emitter) is None:
+            return await jobs.send(job_call)
+        began = anyio.current_time()
+        try:
+            return await jobs.send(job_call)
+        finally:
+            emitter.note("wait", Waited(WaitKind.JOBS, anyio.current_time() - began))
+
     def _check_row(self, caller: Caller) -> None:
         """Raise RowBudgetExceeded if the row may cost no more."""
         if (row_budget_usd := self._options.row_budget_usd) is not None:
@@ -312,9 +329,7 @@ class Sender:
         limiter, row_context = call.state.limiter, caller.row_context
         while True:
             self._check_row(caller)
-            if caller.windows:
-                await admit(caller.windows, limiter.back_off)
-            permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
+            permit = await _enter(call, is_patient=is_patient)
             if permit.is_probe:
                 await self._prober.send(permit, self._attempts.call(probe_request(request), caller, bill))
                 continue
@@ -367,7 +382,21 @@ class Sender:
         raise error
 
 
+async def _enter(call: Call, *, is_patient: bool) -> Permit:
+    """The limiter's permit for an attempt, once the caller's windows allow it. Listeners hear of a wait for it."""
+    limiter, windows, emitter = call.state.limiter, call.caller.windows, call.caller.row_context.emitter
+    began = anyio.current_time() if emitter is not None else 0.0
+    if windows:
+        await admit(windows, limiter.back_off)
+    permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
+    if emitter is not None and (seconds := anyio.current_time() - began) >= _SHORTEST_WAIT_S:
+        emitter.note("wait", Waited("limiter", seconds))
+    return permit
+
+
 def _log_retry(caller: Caller, error: CallError, delay_s: float) -> None:
     row_context = caller.row_context
+    if row_context.emitter is not None:
+        row_context.emitter.note("retry", Retry(error, delay_s))
     if row_context.recorder is not None:
         row_context.recorder.retrying(row_context.task_path, error, delay_s)

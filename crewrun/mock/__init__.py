@@ -1,7 +1,7 @@
 """`crewrun mock`: a server of OpenAI's and Anthropic's APIs to try out and test crews, which costs nothing and fails on
 demand.
 
-    server → mock → endpoints: calls, files, openai_batches, anthropic_batches, controls
+    server → mock → endpoints: calls, files, openai_batches and those of other wires, controls
                     calls      reads requests by a wire, fails or answers them, and records them in the ledger
                     wires      openai_chat, openai_responses, anthropic_messages: how a provider writes all that
 

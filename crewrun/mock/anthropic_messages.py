@@ -11,6 +11,7 @@ from crewrun.llm.offline_model.fake_model import FakeAnswer, Turn
 from crewrun.messages import ToolCall, ToolSpec
 from crewrun.mock.anthropic_errors import anthropic_refusal
 from crewrun.mock.chat import Chat, named_tier
+from crewrun.mock.prompt_cache import Block, anthropic_life_s, check_marks
 from crewrun.mock.replies import Serial, Usage, event, pieces
 
 
@@ -25,7 +26,20 @@ class AnthropicMessages:
         max_tokens = request.get("max_tokens")
         if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
             raise ValueError("max_tokens: Field required, a whole number from 1")
-        return read_prompt(request)
+        chat = read_prompt(request)
+        check_marks(list(self.blocks(request)))
+        return chat
+
+    def blocks(self, request: dict[str, Any]) -> Iterator[Block]:
+        """See `Wire.blocks`: the tools come first, then the system turn."""
+        for tool in request.get("tools") or ():
+            plain = {name: value for name, value in tool.items() if name != "cache_control"}
+            yield Block(json.dumps(plain), anthropic_life_s(tool))
+        for content in (request.get("system"), *(message.get("content") for message in request["messages"])):
+            if isinstance(content, str):
+                yield Block(content)
+            for part in _parts(content):
+                yield Block(_cached_text(part), anthropic_life_s(part))
 
     def completion(
         self, chat: Chat, serial: Serial, answer: FakeAnswer, usage: Usage, *, cut_off: bool
@@ -44,9 +58,10 @@ class AnthropicMessages:
             "stop_reason": "max_tokens" if cut_off else "tool_use" if answer.calls else "end_turn",
             "stop_sequence": None,
             "usage": {
-                "input_tokens": usage.prompt_tokens,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
+                "input_tokens": usage.prompt_tokens - usage.cached_tokens - usage.written_tokens,
+                "cache_creation_input_tokens": usage.written_tokens,
+                "cache_read_input_tokens": usage.cached_tokens,
+                **({"cache_creation": _lifetimes(usage)} if usage.has_cache else {}),
                 "output_tokens": usage.completion_tokens,
                 "service_tier": chat.tier or "standard",
             },
@@ -93,6 +108,23 @@ def read_prompt(request: Mapping[str, Any]) -> Chat:
     return Chat(
         request["model"], tuple(turns), tools, choice, wants_json, schema, chars, named_tier(dict(request)), stream
     )
+
+
+def _lifetimes(usage: Usage) -> dict[str, int]:
+    """The tokens that were written to the cache, by how long they stay in it."""
+    return {
+        "ephemeral_5m_input_tokens": usage.written_tokens - usage.hour_tokens,
+        "ephemeral_1h_input_tokens": usage.hour_tokens,
+    }
+
+
+def _cached_text(part: Mapping[str, Any]) -> str:
+    """A block as the cache has it: its text, that of a tool's result, or a call."""
+    if part.get("type") == "text":
+        return str(part.get("text") or "")
+    if part.get("type") == "tool_result":
+        return _text(part.get("content"))
+    return json.dumps({name: value for name, value in part.items() if name != "cache_control"})
 
 
 def _event(kind: str, **fields: Any) -> bytes:

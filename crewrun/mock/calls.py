@@ -20,6 +20,7 @@ from crewrun.mock.embeddings import embeddings, read_texts
 from crewrun.mock.faults import Fault, find_fault
 from crewrun.mock.ledger import Entry, Ledger
 from crewrun.mock.openai_errors import openai_refusal
+from crewrun.mock.prompt_cache import NO_USE, CacheUse, PromptCache, with_cache
 from crewrun.mock.rate_limits import MockLimits
 from crewrun.mock.replies import (
     EVENTS,
@@ -49,6 +50,7 @@ class Calls:
         self._settings = settings
         self._clock = clock
         self._failed_once: set[int] = set()
+        self._cache = PromptCache(clock) if settings.prompt_cache else None
         self.ledger = Ledger()
         self.limits = MockLimits(settings.rpm, settings.tpm, clock.monotonic_s, has_headers=settings.limit_headers)
         # One each, so that --jitter and --flex-full do not change which requests fail with a --seed.
@@ -57,8 +59,11 @@ class Calls:
         self._flex_dice = random.Random(settings.seed)  # noqa: S311
 
     def clear(self) -> None:
-        """Start a new ledger. Requests in flight end in the old one, so the new one counts only later requests."""
+        """Start a new ledger, with nothing cached. Requests in flight end in the old one, so the new one counts only
+        later requests.
+        """
         self.ledger = Ledger()
+        self._cache = PromptCache(self._clock) if self._settings.prompt_cache else None
         self._failed_once.clear()
 
     async def chat(self, wire: Wire, body: bytes, peer: Peer) -> MockReply:
@@ -107,7 +112,7 @@ class Calls:
             entry.billed = True
             entry.reply = reply.answer.text
             entry.tool_calls = tuple(call.name for call in reply.answer.calls)
-        entry.prompt_tokens, entry.completion_tokens = reply.usage
+        entry.usage = reply.usage
         ledger.end(entry, "cut" if reply.cut else reply.status)
         return reply
 
@@ -132,10 +137,11 @@ class Calls:
             return wire.refusal(Refusal(400, message, headers=headers))
         fault = self._live_fault(chat, entry.digest)
         entry.fault = fault.name if fault else None
+        cache_use = self._look_up(wire, chat, request)
         await self._delay()
         if fault and fault.kind == "hang":
             await anyio.sleep_forever()
-        return self._compose(wire, chat, entry, fault, headers)
+        return self._compose(wire, chat, entry, fault, headers, cache_use)
 
     def _line_reply(self, wire: Wire | None, entry: Entry, request: dict[str, Any]) -> MockReply:
         refuse = wire.refusal if wire else openai_refusal
@@ -155,7 +161,13 @@ class Calls:
             return refuse(Refusal(400, message))
         fault = self._fault(chat, entry.digest)
         entry.fault = fault.name if fault else None
-        return self._compose(wire, chat, entry, fault, {})
+        return self._compose(wire, chat, entry, fault, {}, self._look_up(wire, chat, request))
+
+    def _look_up(self, wire: Wire, chat: Chat, request: dict[str, Any]) -> CacheUse:
+        """What a request reads from the prompt cache and writes to it. What others are about to write, it misses."""
+        if self._cache is None:
+            return NO_USE
+        return self._cache.look_up(wire.provider, chat.chars, request, wire.blocks(request))
 
     def _read(self, wire: Wire, entry: Entry, request: dict[str, Any]) -> Chat:
         check_model(request)
@@ -205,7 +217,13 @@ class Calls:
             await anyio.sleep(delay_s)
 
     def _compose(
-        self, wire: Wire, chat: Chat, entry: Entry, fault: Fault | None, headers: Mapping[str, str]
+        self,
+        wire: Wire,
+        chat: Chat,
+        entry: Entry,
+        fault: Fault | None,
+        headers: Mapping[str, str],
+        cache_use: CacheUse,
     ) -> MockReply:
         kind = fault.kind if fault else None
         if fault and kind in ("status", "once", "quota", "capacity"):
@@ -215,7 +233,9 @@ class Calls:
             fake_answer = FakeAnswer("")
         elif kind == "length":
             fake_answer = half(fake_answer)
-        usage = Usage(count_prompt(chat), count_completion(fake_answer))
+        usage = with_cache(Usage(count_prompt(chat), count_completion(fake_answer)), cache_use)
+        if self._cache is not None and cache_use.beginnings:
+            self._cache.answered(cache_use)
         body = wire.completion(
             chat, Serial(entry.number, int(entry.at_s)), fake_answer, usage, cut_off=kind == "length"
         )

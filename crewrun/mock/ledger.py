@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from crewrun.llm.prices.price import Price, find_price
 from crewrun.llm.usage.details import TIERS
-from crewrun.messages import Endpoint, Usage
+from crewrun.messages import Endpoint, UsageDetails
+from crewrun.messages import Usage as BilledUsage
+from crewrun.mock.replies import NO_USAGE, Usage
 
 Status = int | Literal["cut", "hung up"]
 
@@ -47,8 +49,7 @@ class Entry:
     tools: tuple[str, ...] = ()
     tool_calls: tuple[str, ...] = ()
     billed: bool = False
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    usage: Usage = NO_USAGE
     duration_s: float | None = None
 
 
@@ -137,6 +138,8 @@ class Ledger:
             "billed": self._billed,
             "tool_calls": self._tool_calls,
             "prompt_tokens": sum(tier.prompt_tokens for tier in tiers),
+            "cached_prompt_tokens": sum(tier.cached_prompt_tokens for tier in tiers),
+            "cache_write_prompt_tokens": sum(tier.cache_write_prompt_tokens for tier in tiers),
             "completion_tokens": sum(tier.completion_tokens for tier in tiers),
             "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
             "distinct_bodies": len(self._bodies),
@@ -163,8 +166,10 @@ class Ledger:
             "tools": list(entry.tools),
             "tool_calls": list(entry.tool_calls),
             "billed": entry.billed,
-            "prompt_tokens": entry.prompt_tokens,
-            "completion_tokens": entry.completion_tokens,
+            "prompt_tokens": entry.usage.prompt_tokens,
+            "cached_prompt_tokens": entry.usage.cached_tokens,
+            "cache_write_prompt_tokens": entry.usage.written_tokens,
+            "completion_tokens": entry.usage.completion_tokens,
             "cost_usd": self._cost(entry) if entry.billed else 0.0,
             "duration_s": entry.duration_s,
         }
@@ -176,7 +181,7 @@ class Ledger:
             params = {"service_tier": entry.tier}
             self._prices[key] = find_price(Endpoint("direct", entry.provider, entry.model or "", params=params))
         price = self._prices[key]
-        return None if price is None else price.cost(_usage(entry))
+        return None if price is None else price.cost(_billed(entry.usage))
 
 
 @dataclass(slots=True)
@@ -185,18 +190,29 @@ class _TierTotals:
 
     billed: int = 0
     prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    cache_write_prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
 
     def add(self, entry: Entry, cost_usd: float | None) -> None:
         self.billed += 1
-        self.prompt_tokens += entry.prompt_tokens
-        self.completion_tokens += entry.completion_tokens
+        usage = entry.usage
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_prompt_tokens += usage.cached_tokens
+        self.cache_write_prompt_tokens += usage.written_tokens
+        self.completion_tokens += usage.completion_tokens
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
 
 
-def _usage(entry: Entry) -> Usage:
-    return Usage(prompt_tokens=entry.prompt_tokens, completion_tokens=entry.completion_tokens)
+def _billed(usage: Usage) -> BilledUsage:
+    return BilledUsage(
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        usage.completion_tokens,
+        cache_write_prompt_tokens=usage.written_tokens,
+        details=UsageDetails(cache_write_1h_tokens=usage.hour_tokens) if usage.hour_tokens else None,
+    )
 
 
 def _request_fields(body: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from crewrun.mock.controls import Controls
 from crewrun.mock.endpoint import MockRequest, Refused
 from crewrun.mock.files import Files
 from crewrun.mock.job_faults import JobFaults
+from crewrun.mock.mistral_batches import MistralBatches
 from crewrun.mock.models import list_models, one_model
 from crewrun.mock.openai_batches import OpenAIBatches
 from crewrun.mock.openai_chat import OpenAIChat
@@ -58,7 +59,9 @@ class Mock:
         self._messages = AnthropicMessages()
         message_jobs = Jobs("msgbatch_mock_", self.clock, faults, settings.batch_latency_s, settings.seed)
         self._message_batches = AnthropicBatches(message_jobs, self._calls, faults, self._messages)
-        self._controls = Controls(self._calls, self.clock, faults, (jobs, message_jobs))
+        mistral_jobs = Jobs("mistral_mock_", self.clock, faults, settings.batch_latency_s, settings.seed)
+        self._mistral_batches = MistralBatches(mistral_jobs, self._files, self._calls, faults)
+        self._controls = Controls(self._calls, self.clock, faults, (jobs, message_jobs, mistral_jobs))
 
     def routes(self) -> Iterator[Route]:
         """All paths, in the order in which they are tried."""
@@ -105,6 +108,7 @@ class Mock:
     def _batch_routes(self) -> Iterator[Route]:
         files, batches = self._files, self._batches
         yield Route("POST", f"{_ANY}files", files.upload)
+        yield Route("POST", f"{_ANY}files/upload", files.upload)
         yield Route("GET", f"{_ANY}files", files.page)
         yield Route("GET", f"{_ANY}files/{{id}}", files.get)
         yield Route("DELETE", f"{_ANY}files/{{id}}", files.delete)
@@ -113,6 +117,11 @@ class Mock:
         yield Route("GET", f"{_ANY}batches", batches.page)
         yield Route("GET", f"{_ANY}batches/{{id}}", batches.get)
         yield Route("POST", f"{_ANY}batches/{{id}}/cancel", batches.cancel)
+        mistral = self._mistral_batches
+        yield Route("POST", f"{_ANY}batch/jobs", mistral.create)
+        yield Route("GET", f"{_ANY}batch/jobs", mistral.page)
+        yield Route("GET", f"{_ANY}batch/jobs/{{id}}", mistral.get)
+        yield Route("POST", f"{_ANY}batch/jobs/{{id}}/cancel", mistral.cancel)
 
     async def _answer(self, wire: Wire, request: MockRequest) -> MockReply:
         return await self._calls.chat(wire, request.body, request.peer)

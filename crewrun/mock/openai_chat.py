@@ -13,20 +13,35 @@ from crewrun.llm.transports.chat_json import message_on_wire
 from crewrun.messages import Message, ToolSpec
 from crewrun.mock.chat import Chat, named_tier
 from crewrun.mock.openai_errors import openai_refusal
+from crewrun.mock.prompt_cache import Block, openai_life_s
 from crewrun.mock.replies import Serial, Usage, event, pieces
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class OpenAIChat:
-    """The wire of `/v1/chat/completions`."""
+    """The wire of `/v1/chat/completions`, at whatever provider."""
 
-    provider = "openai"
     refusal = staticmethod(openai_refusal)
+
+    def __init__(self, provider: str = "openai") -> None:
+        self.provider = provider
 
     def read(self, request: dict[str, Any]) -> Chat:
         """The request as a chat. Raises ValueError with what OpenAI, or the mock, would refuse."""
         return _read(request)
+
+    def blocks(self, request: dict[str, Any]) -> Iterator[Block]:
+        """See `Wire.blocks`."""
+        for described in (request.get("tools"), request.get("response_format")):
+            if described:
+                yield Block(json.dumps(described))
+        for message in request["messages"]:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                if isinstance(part, dict):
+                    yield Block(_text([part]), openai_life_s(part))
+            yield Block(_text(content) if isinstance(content, str) else json.dumps(message.get("tool_calls")))
 
     def completion(
         self, chat: Chat, serial: Serial, answer: FakeAnswer, usage: Usage, *, cut_off: bool
@@ -46,6 +61,7 @@ class OpenAIChat:
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
                 "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+                **({"prompt_tokens_details": _cache_details(usage)} if usage.has_cache else {}),
             },
         }
         if chat.tier is not None:
@@ -64,6 +80,12 @@ class OpenAIChat:
         if chat.stream_usage:
             yield event({**head, "choices": [], "usage": body["usage"]})
         yield b"data: [DONE]\n\n"
+
+
+def _cache_details(usage: Usage) -> dict[str, int]:
+    """What of the prompt is from the cache; models without a price for writes do not say what they wrote."""
+    written = {"cache_write_tokens": usage.written_tokens} if usage.written_tokens else {}
+    return {"cached_tokens": usage.cached_tokens, "audio_tokens": 0, **written}
 
 
 def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from crewrun.llm.offline_model.fake_model import FakeAnswer, Turn
 from crewrun.messages import ToolSpec
 from crewrun.mock.chat import Chat, named_tier
 from crewrun.mock.openai_errors import openai_refusal
+from crewrun.mock.prompt_cache import Block, openai_life_s
 from crewrun.mock.replies import Serial, Usage, event, pieces
 
 # What needs the provider's memory of earlier responses.
@@ -38,6 +39,22 @@ class OpenAIResponses:
         choice, stream = _choice(request.get("tool_choice"), tools), bool(request.get("stream"))
         return Chat(request["model"], turns, tools, choice, wants_json, schema, chars, named_tier(request), stream)
 
+    def blocks(self, request: dict[str, Any]) -> Iterator[Block]:
+        """See `Wire.blocks`."""
+        for described in (request.get("tools"), request.get("text")):
+            if described:
+                yield Block(json.dumps(described))
+        items = request.get("input")
+        for text in (request.get("instructions"), items):
+            if isinstance(text, str):
+                yield Block(text)
+        for item in items if isinstance(items, list) else ():
+            content = item.get("content", item.get("output"))
+            for part in content if isinstance(content, list) else ():
+                if isinstance(part, dict):
+                    yield Block(_text([part]), openai_life_s(part))
+            yield Block(_text(content) if isinstance(content, str) else str(item.get("arguments") or ""))
+
     def completion(
         self, chat: Chat, serial: Serial, answer: FakeAnswer, usage: Usage, *, cut_off: bool
     ) -> dict[str, Any]:
@@ -62,7 +79,10 @@ class OpenAIResponses:
             "top_p": None,
             "usage": {
                 "input_tokens": usage.prompt_tokens,
-                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                "input_tokens_details": {
+                    "cached_tokens": usage.cached_tokens,
+                    "cache_write_tokens": usage.written_tokens,
+                },
                 "output_tokens": usage.completion_tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": usage.prompt_tokens + usage.completion_tokens,

@@ -13,6 +13,8 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 JSON_LINES = "application/jsonl"
 
+# OpenAI's rule of thumb: https://help.openai.com/en/articles/4936856
+CHARS_PER_TOKEN = 4
 # Enough that a sentence arrives in several pieces.
 _PIECE_CHARS = 16
 
@@ -25,13 +27,19 @@ class Serial(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The tokens of a request and its answer."""
+    """The tokens of a request and its answer. Those read from the prompt cache and written to it, `hour_tokens` of
+    these for an hour, are part of the prompt; `has_cache` says that the prompt is long enough for one.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    hour_tokens: int = 0
+    has_cache: bool = False
 
 
-_NO_USAGE = Usage()
+NO_USAGE = Usage()
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -46,7 +54,7 @@ class MockReply(NamedTuple):
     body: bytes
     headers: Mapping[str, str] = _NO_HEADERS
     answer: FakeAnswer | None = None
-    usage: Usage = _NO_USAGE
+    usage: Usage = NO_USAGE
     cut: bool = False
     content_type: str = JSON
     pieces: Sequence[bytes] = ()
@@ -115,5 +123,4 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
 
 
 def _tokens(chars: int) -> int:
-    """OpenAI's rule of thumb, four characters to a token, rounded up."""
-    return -(-chars // 4)
+    return -(-chars // CHARS_PER_TOKEN)

@@ -6,7 +6,8 @@ from hashlib import blake2b
 from typing import Any
 
 # How an answer is delivered and paid for, not what it is an answer to.
-_DELIVERY = frozenset({"service_tier", "stream", "stream_options"})
+_DELIVERY = frozenset({"service_tier", "stream", "stream_options", "prompt_cache_key", "prompt_cache_options"})
+_MARKS = frozenset({"cache_control", "prompt_cache_breakpoint"})
 # Made once: `json.dumps` with arguments makes one for each call, which takes as long as the encoding.
 _ENCODER = json.JSONEncoder(sort_keys=True, check_circular=False)
 
@@ -29,10 +30,32 @@ def check_model(request: Mapping[str, Any]) -> None:
 
 
 def request_digest(request: Mapping[str, Any]) -> int:
-    """8 bytes of a hash of what is asked: the same for a call at another tier, as a stream, or as a line of a job."""
+    """8 bytes of a hash of what is asked: the same for a call at another tier, as a stream, or as a line of a job, and
+    whatever of it is to be cached.
+    """
     if not _DELIVERY.isdisjoint(request):
         request = {name: value for name, value in request.items() if name not in _DELIVERY}
-    return body_digest(_ENCODER.encode(request).encode())
+    text = _ENCODER.encode(request)
+    if any(f'"{mark}":' in text for mark in _MARKS):
+        text = _ENCODER.encode(_unmarked(request))
+    return body_digest(text.encode())
+
+
+def _unmarked(value: Any) -> Any:
+    """`value` without breakpoints of caches; a list of one part that had nothing else besides its text is that text."""
+    if isinstance(value, list):
+        return [_unmarked(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {name: _unmarked(inner) for name, inner in value.items() if name not in _MARKS}
+    content = fields.get("content")
+    if isinstance(content, list) and len(content) == 1 and _is_text(content[0]):
+        fields["content"] = content[0]["text"]
+    return fields
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.keys() == {"type", "text"} and part["type"] == "text"
 
 
 def body_digest(body: bytes) -> int:

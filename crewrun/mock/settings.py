@@ -13,7 +13,8 @@ class Settings:
     `rpm` and `tpm` limit requests and tokens per minute, and with `limit_headers` replies report them. `reply` is the
     text of every answer. Without `tools` or `schemas`, requests with them are refused, as by a server that lacks them.
     `flex` is how often requests at that tier are refused for lack of capacity. A batch job takes `batch_latency_s`, and
-    `batch_faults` are what goes wrong with jobs, by name.
+    `batch_faults` are what goes wrong with jobs, by name. With `prompt_cache`, beginnings of prompts that were answered
+    before are read from a cache.
     """
 
     host: str = "127.0.0.1"
@@ -29,5 +30,6 @@ class Settings:
     tools: bool = True
     schemas: bool = True
     flex: RandomFault | None = None
+    prompt_cache: bool = True
     batch_latency_s: float = 1.0
     batch_faults: Mapping[str, float] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from crewrun.llm.offline_model.fake_model import FakeAnswer
 from crewrun.mock.chat import Chat
+from crewrun.mock.prompt_cache import Block
 from crewrun.mock.replies import MockReply, Refusal, Serial, Usage
 
 
@@ -15,6 +16,9 @@ class Wire(Protocol):
 
     def read(self, request: dict[str, Any]) -> Chat:
         """The request as a chat. Raises ValueError with what the provider, or the mock, would refuse."""
+
+    def blocks(self, request: dict[str, Any]) -> Iterator[Block]:
+        """The prompt of a request that `read` has taken, in the order in which the provider's cache sees it."""
 
     def completion(
         self, chat: Chat, serial: Serial, answer: FakeAnswer, usage: Usage, *, cut_off: bool

@@ -109,7 +109,7 @@ class SharedCalls:
         if result is None:
             return None
         self._results.move_to_end(call)
-        return replace(result, is_shared=True)
+        return replace(result, is_shared=True, is_replayed=False)
 
     def _store(self, call: SharedCall, result: ToolResult) -> None:
         if (before := self._results.pop(call, None)) is not None:

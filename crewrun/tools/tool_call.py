@@ -27,13 +27,14 @@ _SHOWN_ERROR_CHARS = 2000
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """The result of one call, as text for the model. With `is_answer` it is the agent's final answer, with `is_shared`
-    that of an equal call.
+    that of an equal call, with `is_replayed` that of an earlier session.
     """
 
     text: str
     is_answer: bool = False
     failure: ToolFailure | None = None
     is_shared: bool = False
+    is_replayed: bool = False
 
     @property
     def failed(self) -> bool:

@@ -2,7 +2,8 @@
 
 A toolbox is created once for each list of tools, since the schemas take time. A call goes
 
-    use → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → _call → tool_call.call_tool
+    use → _use_or_fail → _use_by_name → [_use_with_hooks →] _use_within_limit → _use_recorded → _call
+    → tool_call.call_tool
 
 A failed call is text for the model. It is recorded for people to look at, but not replayed: when the row resumes, the
 tool is called again. A result is recorded and replayed, unless the tool called models, whose answers are recorded
@@ -12,7 +13,7 @@ journal that cannot be written.
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +27,9 @@ from crewrun.messages import ToolSpec
 from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import secrets_in
 from crewrun.row_context import RowContext, new_row_context, use_row_context
+from crewrun.row_events import Failure, Span, ToolUse
 from crewrun.tools.base import BaseTool
+from crewrun.tools.deferred import DeferredTools
 from crewrun.tools.schema import json_schema
 from crewrun.tools.shared_calls import SharedCall, SharedCalls, check_shared, current_shared_calls, shared_call
 from crewrun.tools.tool_call import ToolResult, call_tool, failed_result, failure_of
@@ -40,25 +43,29 @@ from crewrun.tools.tool_failure import (
 from crewrun.tools.written_arguments import read_arguments
 
 # OpenAI's limit for the name of a function: https://platform.openai.com/docs/api-reference/chat/create
-_MAX_NAME_CHARS = 64
+MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class Toolbox:
-    """Tools by the names that models see."""
+    """Tools by the names that models see. `deferred` stand for more, which an agent adds when it works."""
 
     def __init__(self, tools: Iterable[BaseTool]) -> None:
         """A second tool with the same name gets a number. Raises DefinitionError if one has no schema."""
         self.tools: dict[str, BaseTool] = {}
+        self.deferred: tuple[DeferredTools, ...] = ()
         self._versions: dict[BaseTool, str] = {}
         specs = []
         for tool in tools:
+            if isinstance(tool, DeferredTools):
+                self.deferred = (*self.deferred, tool)
+                continue
             if any(tool is other for other in self.tools.values()):
                 continue
             name = wire_name(tool.name)
             number = 2
             while name in self.tools:
-                name, number = f"{wire_name(tool.name)[: _MAX_NAME_CHARS - 4]}_{number}", number + 1
+                name, number = f"{wire_name(tool.name)[: MAX_NAME_CHARS - 4]}_{number}", number + 1
             learn(secrets_in({"tool": tool}))
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
@@ -68,7 +75,12 @@ class Toolbox:
         self.specs = tuple(specs)
 
     def __bool__(self) -> bool:
-        return bool(self.tools)
+        return bool(self.tools or self.deferred)
+
+    @property
+    def entries(self) -> list[BaseTool]:
+        """All that another toolbox needs to have the same tools."""
+        return [*self.tools.values(), *self.deferred]
 
     def resolve(self, name: str) -> str | None:
         """The name here of the tool that a model means by `name`, or None. `functions.search` means `search`."""
@@ -83,7 +95,7 @@ class Toolbox:
         tools = [tool for tool in self.tools.values() if not tool.missing_variables]
         return [f"tool {tool.name!r}: {tool.problem}" for tool in tools if tool.problem]
 
-    async def use(
+    def use(
         self,
         name: str,
         arguments: str,
@@ -91,13 +103,22 @@ class Toolbox:
         row_context: RowContext,
         *,
         replay_only: bool = False,
-    ) -> ToolResult:
+    ) -> Coroutine[Any, Any, ToolResult]:
         """Call a tool by the name and with the arguments that the model wrote, or replay its recorded result.
 
         `used` counts the calls of each tool in this task. Raises ToolFailed, CallError and TaskTimedOut if the tool
         does, OutputFailed if the result cannot be recorded, NotRecorded if it would have to call the tool in spite of
         `replay_only`.
         """
+        work = self._use_or_fail(name, arguments, used, row_context, replay_only=replay_only)
+        if (emitter := row_context.emitter) is None:
+            return work
+        return _observed(emitter.span("tool", name, ToolUse(self.tools.get(wire_name(name)), name, arguments)), work)
+
+    async def _use_or_fail(
+        self, name: str, arguments: str, used: dict[BaseTool, int], row_context: RowContext, *, replay_only: bool
+    ) -> ToolResult:
+        """The result, a failure recorded; one that ends the row is raised."""
         began = time.monotonic()
         try:
             result = await self._use_by_name(name, arguments, used, row_context, replay_only=replay_only)
@@ -181,7 +202,7 @@ class Toolbox:
         identity = tool_identity(self._version(tool), wire_name(use.name), use.arguments)
         recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
-            replay = ToolResult(recorded, is_answer=tool.result_as_answer)
+            replay = ToolResult(recorded, is_answer=tool.result_as_answer, is_replayed=True)
             if (shared := _shared_calls(tool)) is not None:
                 shared.offer(use.shared_call, replay)
             return replay
@@ -212,6 +233,15 @@ class Toolbox:
         return version
 
 
+async def _observed(span: Span, work: Coroutine[Any, Any, ToolResult]) -> ToolResult:
+    """Use a tool as the part `span` of its row, which has failed too if the model is told of a failure."""
+    with span:
+        span.result = result = await work
+        if (failure := result.failure) is not None:
+            span.failure = Failure("tool", str(failure.reason), redact(failure.message))
+        return result
+
+
 class _Use(NamedTuple):
     """One use of a tool: `name` and `arguments` as the model wrote them, `values` the parsed arguments."""
 
@@ -237,6 +267,6 @@ def _shared_calls(tool: BaseTool) -> SharedCalls | None:
 NO_TOOLS = Toolbox(())
 
 
-def wire_name(name: str) -> str:
+def wire_name(name: str, most: int | None = MAX_NAME_CHARS) -> str:
     """`name` as providers accept it: letters, digits, `_` and `-`, at most 64; in lower case and without blanks."""
-    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"
+    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:most] or "tool"

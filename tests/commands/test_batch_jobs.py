@@ -294,7 +294,7 @@ def test_a_signal_cancels_the_jobs_with_the_flag(slow_place: Place) -> None:
         (("--poll", "0"), "needs to be a time above 0"),
         (("--wave", "0"), "at least one row"),
         (("-m", "deepseek/deepseek-chat"), "no batch jobs of deepseek"),
-        (("-m", "together_ai/Qwen/Qwen3-8B"), "no batch jobs of together_ai"),
+        (("-m", "fireworks_ai/any"), "no batch jobs of fireworks_ai; it knows those of OpenAI, Anthropic, Azure"),
     ],
     ids=["stream", "row timeout", "workers", "poll", "wave", "provider", "another wire"],
 )

@@ -341,6 +341,8 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "tool_calls": [],
         "billed": True,
         "prompt_tokens": 1,
+        "cached_prompt_tokens": 0,
+        "cache_write_prompt_tokens": 0,
         "completion_tokens": tokens,
         "cost_usd": cost,
     }
@@ -354,6 +356,8 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
         "billed": 2,
         "tool_calls": 0,
         "prompt_tokens": 2,
+        "cached_prompt_tokens": 0,
+        "cache_write_prompt_tokens": 0,
         "completion_tokens": 2 * tokens,
         "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
         "distinct_bodies": 2,
@@ -365,6 +369,8 @@ def test_the_ledger_tells_what_happened(mock: MockProcess) -> None:
             "standard": {
                 "billed": 2,
                 "prompt_tokens": 2,
+                "cached_prompt_tokens": 0,
+                "cache_write_prompt_tokens": 0,
                 "completion_tokens": 2 * tokens,
                 "cost_usd": pytest.approx(2 * (0.4e-6 + 1.6e-6 * tokens)),
             }

@@ -328,7 +328,7 @@ share_crew: false
 
 def test_the_specs_have_the_fields_of_the_classes() -> None:
     """A field that is added to Agent, Task or Crew is added to the file format too."""
-    assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name"}
+    assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name", "mcps"}
     assert set(NamedTaskSpec.model_fields) == set(ConditionalTask.model_fields)
     assert set(CrewSpec.model_fields) - {
         "inputs",

@@ -66,7 +66,7 @@ class Provider:
     def size_of(self, line: Line) -> int:
         return len(line.body)
 
-    async def upload(self, lines: Sequence[Line]) -> bytes:
+    async def upload(self, lines: Sequence[Line], intent: str) -> bytes:
         await anyio.sleep(1)
         name = f"file-{len(self.uploads)}"
         self.uploads[name] = list(lines)

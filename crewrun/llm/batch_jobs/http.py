@@ -53,11 +53,19 @@ class JobsHttp:
             body = await response.read()
         return as_object(body)
 
-    async def upload(self, path: str, purpose: str, content: bytes) -> Mapping[str, Any]:
-        """The JSON object that an upload of a file of lines is answered with."""
+    @tolerant
+    async def page(self, path: str, params: Mapping[str, str]) -> Mapping[str, Any]:
+        """A page of a list. One that is a JSON array is the `data` of a page."""
+        async with self._open("GET", path, {"params": params}) as response:
+            body = await response.read()
+        return as_object(b'{"data": %s}' % body if body.lstrip().startswith(b"[") else body)
+
+    async def upload(self, path: str, name: str, content: bytes, **fields: str) -> Mapping[str, Any]:
+        """The JSON object that an upload of a file of lines is answered with; `fields` are the form's others."""
         form = aiohttp.FormData()
-        form.add_field("purpose", purpose)
-        form.add_field("file", content, filename="crewrun.jsonl", content_type="application/jsonl")
+        for field, value in fields.items():
+            form.add_field(field, value)
+        form.add_field("file", content, filename=name, content_type="application/jsonl")
         return await self.json("POST", path, data=form)
 
     async def lines(self, path: str) -> AsyncGenerator[bytes, None]:

@@ -30,14 +30,12 @@ from crewrun.errors import (
     TransientError,
 )
 from crewrun.llm.batch_jobs.gatherer import WaitingLine
-from crewrun.llm.batch_jobs.job import BatchApi, Job, JobProblem, JobState, Line, LineResult
+from crewrun.llm.batch_jobs.job import METADATA_KEY, BatchApi, Job, JobProblem, JobState, Line, LineResult
 from crewrun.llm.batch_jobs.store import JobStore, StoredJob, StoredLine
 from crewrun.llm.transports.http_errors import failure_in
 
 T = TypeVar("T")
 
-# The provider's name of a job's metadata; its value is the intent.
-METADATA_KEY: Final = "crewrun_job"
 # Clocks differ, and a list may be sorted by whole seconds.
 _CLOCK_S: Final = 900.0
 # Between two looks at a job that has not changed the pause grows up to this many times the interval.
@@ -194,12 +192,12 @@ class JobTask:
     async def _created(self) -> Job | None:
         """The job at the provider; None if there is none."""
         if self.stored.id:
-            return await self._steadily(partial(self._api.get, self.stored.id))
+            return await self._look(self.stored.id)
         if not self._new:
             return await self._find_again()
         try:
             lines = [line._replace(custom_id=f"{self._mark}{line.custom_id}") for line in self._new]
-            upload = await self._patiently(partial(self._api.upload, lines))
+            upload = await self._patiently(partial(self._api.upload, lines, self.stored.intent))
             job = await self._create(upload)
         except CallError:
             await self._store.end(self.stored.number, NOT_CREATED)
@@ -208,6 +206,10 @@ class JobTask:
             self.created.set()
         self._new = []
         return job
+
+    async def _look(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return (await self._steadily(partial(self._api.get, job_id))).counted(self.stored.lines)
 
     async def _create(self, upload: bytes) -> Job:
         metadata = {METADATA_KEY: self.stored.intent}
@@ -250,7 +252,7 @@ class JobTask:
         async with aclosing(self._api.jobs(self.stored.intended_at - _CLOCK_S)) as jobs:
             async for job in jobs:
                 if job.metadata.get(METADATA_KEY) == self.stored.intent:
-                    return [job]
+                    return [job.counted(self.stored.lines)]
                 if not self._api.keeps_metadata and job.lines == self.stored.lines:
                     listed.insert(0, job)
         others = await self._store.ids() if listed else set()
@@ -296,7 +298,7 @@ class JobTask:
                 await self._ask_to_cancel(job)
                 pause_s, give_up_at = poll_s, anyio.current_time() + _CANCELLING_LOOKS * poll_s
                 continue
-            latest = await self._steadily(partial(self._api.get, job.id))
+            latest = await self._look(job.id)
             has_moved = (latest.ended, latest.state) != (job.ended, job.state)
             pause_s = poll_s if has_moved or is_asked else min(pause_s * _GROWTH, poll_s * _SLOWEST)
             job = latest
@@ -319,7 +321,7 @@ class JobTask:
             if job.results or not job.answered or job.state is JobState.FAILED:
                 break
             await anyio.sleep(self._timing.poll_s)
-            job = await self._steadily(partial(self._api.get, job.id))
+            job = await self._look(job.id)
         return job
 
     async def _keep_all(self, job: Job) -> None:

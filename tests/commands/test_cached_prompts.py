@@ -1,5 +1,6 @@
 """Providers' prompt caches, against the mock's: what is read from them, what that costs, and the same results."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,35 @@ def test_a_budget_has_room_for_what_is_written(place: Place) -> None:
     assert 0 < totals["cost_usd"] <= 0.35
 
 
+@pytest.mark.parametrize(
+    ("model", "use"),
+    [("openai/gpt-4.1-mini", "auto"), ("openai/gpt-5.6", "always")],
+)
+def test_the_plan_says_what_the_run_will_find(place: Place, model: str, use: str) -> None:
+    """Tokens and money, against what comes of it; in words too."""
+    flags = ("-m", model, "--prompt-cache", use)
+    expected = plan(place, *flags)["prompt_cache"]
+    totals = run(place, "-j", "12", *flags)
+    assert expected["cached_prompt_tokens"] == pytest.approx(totals["cached_prompt_tokens"], rel=0.01)
+    assert expected["share"] == pytest.approx(totals["cached_prompt_tokens"] / totals["prompt_tokens"], abs=0.02)
+    with MockProcess("--prompt-cache", "off") as without:
+        place.batch("--fresh", "--summary", "s.json", *flags, OPENAI_BASE_URL=without.base_url)
+    saved_usd = place.summary()["cost_usd"] - totals["cost_usd"]
+    assert expected["saved_usd"] == pytest.approx(saved_usd, rel=0.03)
+    place.crewrun("plan", "in.jsonl", "--fresh", *flags)
+    assert "expected from the provider's prompt cache: about 3" in place.stdout
+
+
+def test_the_plan_expects_nothing_where_each_row_has_its_own_beginning(place: Place) -> None:
+    """A persona with a row's values in it, a short one, and `never`."""
+    assert "prompt_cache" not in plan(place, "--prompt-cache", "never")
+    text = (place.folder / "crew.yaml").read_text()
+    (place.folder / "crew.yaml").write_text(text.replace("You know the rules", "On {topic} you know the rules"))
+    assert "prompt_cache" not in plan(place)
+    place.crew()
+    assert "prompt_cache" not in plan(place)
+
+
 def test_a_run_that_said_nothing_is_replayed_by_one_that_does(place: Place) -> None:
     """What is said to a cache is no part of what was asked."""
     run(place, "--prompt-cache", "never", "-m", "openai/gpt-5.6")
@@ -121,6 +151,11 @@ def test_a_first_call_that_fails_holds_up_nobody(place: Place) -> None:
     place.batch("-j", "13", "--summary", "s.json", code=3)
     assert place.summary()["rows"]["ok"] == ROWS
     assert bill(place)["cached_prompt_tokens"] >= (ROWS - 2) * 2800
+
+
+def plan(place: Place, *flags: str) -> dict[str, Any]:
+    place.crewrun("plan", "in.jsonl", "--json", *flags)
+    return dict(json.loads(place.stdout))
 
 
 def write_long_crew(place: Place, llm: str = "gpt-4.1-mini") -> None:

@@ -29,7 +29,7 @@ class PrefixFinder:
         """16 bytes for the prefix of `request`, None if it is too short to be cached."""
         needed = rules.least_bytes
         if request.tools or request.schema is not None:
-            needed -= _described_bytes(request.tools, request.schema)
+            needed -= described_bytes(request.tools, request.schema)
         messages = system_turns(request.messages) if rules.marks else request.messages
         if not _has_bytes(messages, needed):
             return None
@@ -55,6 +55,13 @@ def system_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages[:count]
 
 
+# Toolboxes and schemas are made once for many rows, so a run has a few hundred at most.
+@lru_cache(maxsize=512)
+def described_bytes(tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> int:
+    """About how many bytes tools and schema add to a prompt."""
+    return len(_described(tools, schema)) if tools or schema is not None else 0
+
+
 def _has_bytes(messages: tuple[Message, ...], needed: int) -> bool:
     """Whether their text has so many bytes. Images are not counted: they are mostly a row's own."""
     if sum([len(message.content) for message in messages]) >= needed:
@@ -64,12 +71,6 @@ def _has_bytes(messages: tuple[Message, ...], needed: int) -> bool:
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-
-
-# Toolboxes and schemas are made once for many rows, so a run has a few hundred at most.
-@lru_cache(maxsize=512)
-def _described_bytes(tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> int:
-    return len(_described(tools, schema))
 
 
 @lru_cache(maxsize=512)

@@ -90,6 +90,9 @@ PATHS: Mapping[str, Mapping[str, str]] = {
 # CrewAI's other packages, whose names crewrun has in the ones on the right.
 PACKAGES: Mapping[str, str] = {"crewai": "crewrun", "crewai_tools": "crewrun.tools", "crewai_files": "crewrun.files"}
 
+# Names that are ours even where their package is installed: its adapter connects while a file is loaded.
+ALWAYS_OURS: Mapping[str, frozenset[str]] = {"crewai_tools": frozenset({"MCPServerAdapter"})}
+
 # CrewAI's modules, with everything below them, that do not affect a crew's answers; and why their names do nothing.
 WITHOUT_EFFECT: Mapping[str, str] = {
     "agents.cache": "crewrun keeps models' answers, with --cache",
@@ -117,7 +120,9 @@ REFUSED: Mapping[str, str] = {
     "flow.human_feedback": "it runs unattended; take @human_feedback off the method",
     "llms.hooks": "it does not hand out its requests; use before_llm_call and after_llm_call, or LLM(extra_headers=…)",
     "llms.providers": "it calls providers itself; write LLM(model='provider/model'), or a BaseLLM of your own",
-    "mcp": "it talks to no MCP servers; give the agent tools, or take them out",
+    "mcp.client": "it opens the sessions with MCP servers itself; name the servers in mcps=[…]",
+    "mcp.tool_resolver": "it lists the tools of MCP servers itself; name the servers in mcps=[…]",
+    "mcp.transports": "it opens the sessions with MCP servers itself; name the servers in mcps=[…]",
     "tasks.hallucination_guardrail": "write the rule as the task's guardrail: a sentence that the agent's model judges",
 }
 

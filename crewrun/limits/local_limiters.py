@@ -50,6 +50,14 @@ class LocalLimiters(RunLimits):
         return self.on_their_way + waiting < SLOW_START
 
     @property
+    def in_flight(self) -> dict[str, int]:
+        """How many live calls of each model are out."""
+        calls: dict[str, int] = {}
+        for limiter in self._limiters.values():
+            calls[limiter.name] = calls.get(limiter.name, 0) + limiter.rate_limiter.in_flight
+        return calls
+
+    @property
     def waits(self) -> list[Wait]:
         """What calls wait for now; the budget alone when they wait for that."""
         budget = self.budget

@@ -621,8 +621,8 @@ def test_what_has_no_effect_is_an_error_with_strict(tmp_path: Path) -> None:
             id="a decorator that asks somebody",
         ),
         pytest.param(
-            "from crewai.mcp.config import MCPServerStdio",
-            "crewrun has no crewai.mcp: it talks to no MCP servers; give the agent tools, or take them out",
+            "from crewai.mcp.client import MCPClient",
+            "crewrun has no crewai.mcp.client: it opens the sessions with MCP servers itself; name the servers in mcps",
             id="a part of a module that is refused",
         ),
         pytest.param(

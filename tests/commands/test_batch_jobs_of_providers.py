@@ -34,6 +34,10 @@ PROVIDERS = {
         "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo",
         {"TOGETHER_AI_API_BASE": "{root}/together/v1", "TOGETHER_API_KEY": "k"},
     ),
+    "gemini": Provider(
+        "gemini/gemini-2.5-flash",
+        {"GEMINI_API_BASE": "{root}/v1beta", "GEMINI_API_KEY": "k", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+    ),
     "mistral": Provider("mistral/mistral-small-latest", {"MISTRAL_API_BASE": "{root}/v1", "MISTRAL_API_KEY": "k"}),
 }
 

@@ -26,7 +26,8 @@ from crewrun.llm.prompt_cache.rules import CacheRules, rules_of
 from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.openai import body_of
 from crewrun.messages import CacheHints, ChatRequest, Completion, Message, Part, ToolSpec, Usage, in_parts
-from crewrun.row_context import RowContext
+from crewrun.row_context import RowContext, new_row_context
+from crewrun.row_events import RowEvent, Waited, add_listener, remove_listener
 
 KEYS = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "MISTRAL_API_KEY": "k", "AZURE_API_KEY": "k"}
 LONG = "All of this is the same for every row. " * 400  # 15,600 characters, 3,900 tokens
@@ -78,7 +79,7 @@ async def ask(
     """One call, whatever comes of it."""
     messages = (Message("system", system), Message("user", user)) if system else (Message("user", user),)
     with suppress(CallError):
-        await gateway.complete(llm, messages, RowContext(), tools=tools)
+        await gateway.complete(llm, messages, new_row_context(), tools=tools)
 
 
 def send_together(provider: Provider, *asks: dict[str, Any], **options: Any) -> Provider:
@@ -153,6 +154,24 @@ def test_where_a_cache_saves_nothing_no_call_waits(each: dict[str, Any], options
 def test_where_it_may_save_something_calls_wait(llm: LLM, options: dict[str, Any]) -> None:
     """Whoever the provider is."""
     assert send_together(Provider(), *[{"llm": llm}] * 3, **options).times == [0, 1, 1]
+
+
+def test_listeners_are_told_of_the_wait() -> None:
+    """A row whose call waits for another one shows it as what it is."""
+
+    waits: list[Any] = []
+
+    class Listener:
+        def on_event(self, event: RowEvent) -> None:
+            waits.extend([event.result] if event.phase == "wait" else [])
+
+    listener = Listener()
+    add_listener(listener)
+    try:
+        send_together(Provider(2.0), *[{}] * 3)
+    finally:
+        remove_listener(listener)
+    assert waits == [Waited("prompt cache", 2.0)] * 2
 
 
 def test_when_the_first_call_fails_the_next_one_goes_first() -> None:
@@ -377,6 +396,15 @@ def test_each_provider_has_its_own_rules(model: str, tokens: int, marks: str, se
     found = rules(model)
     assert found is not None
     assert (found.least_bytes, found.marks, found.sends_key) == (round(tokens * 1.1) * 4, marks, sends_key)
+
+
+def test_claude_by_openrouter_takes_anthropic_s_breakpoints() -> None:
+    """Its prices are not in the table; the user gives them."""
+    endpoint = resolve(LLM(model="openrouter/anthropic/claude-sonnet-4.5", api_key="k"))
+    found = rules_of(endpoint, flat_price(3e-6, 15e-6, 0.3e-6, 3.75e-6), "auto")
+    assert found is not None
+    assert found.marks == "anthropic"
+    assert rules_of(endpoint, find_price(endpoint), "auto") is None
 
 
 def test_a_server_that_is_not_openai_s_gets_no_parameters_of_openai() -> None:

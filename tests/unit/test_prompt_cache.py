@@ -21,7 +21,7 @@ from crewrun.llm.endpoints import resolve
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.prices.price import find_price, flat_price
-from crewrun.llm.prompt_cache.first_calls import PATIENCE_S
+from crewrun.llm.prompt_cache.first_calls import PATIENCE_S, PrefixCalls
 from crewrun.llm.prompt_cache.rules import CacheRules, rules_of
 from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.openai import body_of
@@ -182,6 +182,21 @@ def test_when_the_first_call_fails_the_next_one_goes_first() -> None:
     assert send_together(Provider(plan=plan), *[{}] * 5).times == [0, 1, 2, 2, 2]
 
 
+def test_failures_of_calls_that_nobody_waited_for_change_nothing() -> None:
+    """Later rows wait for their own first call."""
+
+    async def main() -> list[float]:
+        provider = Provider(plan=[(1.0, BadRequest("no")), (1.0, BadRequest("no"))])
+        async with await provider.open() as gateway:
+            for _ in range(2):
+                async with anyio.create_task_group() as rows:
+                    rows.start_soon(ask, gateway, "one")
+                    rows.start_soon(ask, gateway, "two")
+        return provider.times
+
+    assert on_a_virtual_clock(main) == [0, 1, 2, 3]
+
+
 def test_a_slow_first_call_holds_nobody_up_for_long() -> None:
     """After half a minute all go, and nobody waits any more."""
     provider = send_together(Provider(plan=[(500.0, None)]), *[{}] * 4)
@@ -289,6 +304,27 @@ def test_a_persona_with_a_row_s_values_is_never_written() -> None:
     each = [{"llm": CLAUDE, "system": f"Row {number}. {LONG}"} for number in range(3)]
     assert send_together(Provider(), *each).hints == [None] * 3
     assert send_together(Provider(), each[0], each[0]).hints == [None, CacheHints(marks="anthropic")]
+
+
+def test_of_thousands_of_prefixes_those_that_were_used_last_are_known() -> None:
+    """A run with a persona for each row does not remember all of them."""
+
+    async def main() -> list[bool]:
+        calls, endpoint = PrefixCalls(), resolve(CLAUDE)
+        found = rules_of(endpoint, find_price(endpoint), "auto")
+        assert found is not None
+
+        def is_known(number: int) -> bool:
+            request = ChatRequest(endpoint, (Message("system", f"Row {number}. {LONG[:4600]}"), Message("user", "row")))
+            call = calls.join(request, found, takes_hints=True)
+            return call is not None and call.hints is not None
+
+        for number in range(4097):
+            await anyio.sleep(1)
+            assert not is_known(number)
+        return [is_known(number) for number in (0, 2047, 2048, 4096)]
+
+    assert on_a_virtual_clock(main) == [False, False, True, True]
 
 
 def test_requests_to_openai_name_their_prefix() -> None:

@@ -80,6 +80,25 @@ def test_claude_answers_as_without_breakpoints(place: Place) -> None:
     assert [row["output"] for row in read_rows(place.results)] == [row["output"] for row in marked]
 
 
+@pytest.mark.soak
+def test_claude_reads_its_own_turns_before_a_tool(place: Place) -> None:
+    """The long text of a row is written in the first turn and read in the second, once earlier rows had two turns."""
+    (place.folder / "tools.py").write_text(
+        "from crewrun.tools import tool\n\n\n@tool\ndef rates() -> str:\n    'The rates.'\n    return 'one to one'\n"
+    )
+    text = place.crew(llm="anthropic/claude-sonnet-4-6").replace(
+        "writer:\n", 'writer:\n    tools: ["tools:rates"]\n', 1
+    )
+    (place.folder / "crew.yaml").write_text(text.replace("{topic}", "{topic} CALL-rates"))
+    place.rows(*({"topic": f"Row {number}: {PREFIX}"} for number in range(20)))
+    totals = run(place, "-j", "1")
+    assert totals["tool_calls"] == 20
+    assert totals["cached_prompt_tokens"] > 9 * 3000
+    assert totals["cache_write_prompt_tokens"] < totals["cached_prompt_tokens"] + 3200  # one row learns in its middle
+    never = run(place, "-j", "1", "--prompt-cache", "never", "--fresh")
+    assert totals["cost_usd"] < never["cost_usd"] * 0.9
+
+
 @pytest.mark.parametrize(
     "flags",
     [pytest.param((), id="openai"), pytest.param(TO_CLAUDE, id="anthropic", marks=pytest.mark.soak)],

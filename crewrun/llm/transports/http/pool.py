@@ -68,18 +68,19 @@ class ConnectionPool:
 
         Raises UnknownHost, TimeoutError after 30 seconds, and OSError, of which ssl.SSLError is one.
         """
-        async with asyncio.timeout(CONNECT_S):
-            try:
+        try:
+            async with asyncio.timeout(CONNECT_S):
                 made = await start_connection(
                     await self._addresses(origin),
                     happy_eyeballs_delay=_NEXT_ADDRESS_S,
                     interleave=1,
                     loop=self._loop,
                 )
-            except OSError:
-                self._lookups.pop((origin.host, origin.port), None)  # the name may lead elsewhere by now
-                raise
-            return await self._opened(origin, made)
+                return await self._opened(origin, made)
+        except (UnknownHost, OSError):
+            # The name may lead elsewhere by now, or be found again: nobody is to wait five minutes for that.
+            self._lookups.pop((origin.host, origin.port), None)
+            raise
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crewrun.errors import DefinitionError
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import secrets_in
 
 Transport = Literal["stdio", "http", "sse"]
 # Which tools an agent gets: their names, or a function of a tool's name that says whether it is one.
@@ -52,6 +54,8 @@ class McpServer:
             raise DefinitionError(f"MCP server {self.name!r}: connections is {self.connections}, at least 1")
         if not self.connect_timeout_s > 0:
             raise DefinitionError(f"MCP server {self.name!r}: connect_timeout_s is {self.connect_timeout_s}")
+
+        learn(secrets_in({"env": self.env, "headers": self.headers, "url": self.url}))
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -3,16 +3,21 @@
 Everything here may be called from any event loop or thread; the sessions live in `mcp_loop`.
 """
 
+import asyncio
+import atexit
 from collections.abc import Mapping
 from typing import Any
 
-from crewrun.mcp.connection import Connection
-from crewrun.mcp.mcp_loop import run_in_mcp_loop, run_in_mcp_loop_sync
-from crewrun.mcp.sdk import ListedTool, check_installed
+from crewrun.mcp.connection import Connections
+from crewrun.mcp.lifetime import close_with_runs
+from crewrun.mcp.mcp_loop import run_in_mcp_loop, run_in_mcp_loop_sync, submit
+from crewrun.mcp.sdk import CallResult, ListedTool, check_installed
 from crewrun.mcp.server import McpServer
 
+# The longest that servers which do not end by themselves take until they are killed.
+_CLOSING_TAKES_S = 10.0
 # By `McpServer.key`. Touched in the MCP loop only.
-_open: dict[tuple[Any, ...], Connection] = {}
+_open: dict[tuple[Any, ...], Connections] = {}
 
 
 async def list_tools(server: McpServer) -> list[ListedTool]:
@@ -27,12 +32,12 @@ def list_tools_sync(server: McpServer) -> list[ListedTool]:
     return run_in_mcp_loop_sync(_list, server)
 
 
-async def call_tool(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
-    """The result of one call: text for the model, or a ToolFailure."""
+async def call_tool(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
+    """The result of one call, or what is known of it. Raises ToolFailed if the server cannot be opened."""
     return await run_in_mcp_loop(_call, server, tool, arguments)
 
 
-def call_tool_sync(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
+def call_tool_sync(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
     """As `call_tool`, for sync code."""
     return run_in_mcp_loop_sync(_call, server, tool, arguments)
 
@@ -49,28 +54,37 @@ async def close_server(server: McpServer) -> None:
         await run_in_mcp_loop(_close, server)
 
 
-def _connection(server: McpServer) -> Connection:
-    connection = _open.get(server.key)
-    if connection is None:
-        connection = _open[server.key] = Connection(server)
-    return connection
+def _connections(server: McpServer) -> Connections:
+    connections = _open.get(server.key)
+    if connections is None:
+        if not _open:
+            close_with_runs(close_servers)
+            atexit.register(_close_at_exit)  # once: a second registration of the same function is undone there
+        connections = _open[server.key] = Connections(server)
+    return connections
+
+
+def _close_at_exit() -> None:
+    """At the end of the process, whose loop in the other thread still runs then."""
+    atexit.unregister(_close_at_exit)
+    if _open:
+        submit(_close_all).result(_CLOSING_TAKES_S)
 
 
 async def _list(server: McpServer) -> list[ListedTool]:
-    return await _connection(server).tools()
+    return await _connections(server).tools()
 
 
-async def _call(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
-    return await _connection(server).call(tool, arguments)
+async def _call(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
+    return await _connections(server).call(tool, arguments)
 
 
 async def _close(server: McpServer) -> None:
-    if (connection := _open.pop(server.key, None)) is not None:
-        await connection.aclose()
+    if (connections := _open.pop(server.key, None)) is not None:
+        await connections.aclose()
 
 
 async def _close_all() -> None:
-    connections = list(_open.values())
+    every = list(_open.values())
     _open.clear()
-    for connection in connections:
-        await connection.aclose()
+    await asyncio.gather(*[connections.aclose() for connections in every])

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from crewrun.mcp.sdk import ListedTool
+from crewrun.mcp.sdk import CallResult, ListedTool
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.servers import call_tool, call_tool_sync, list_tools, list_tools_sync
 from crewrun.tools.base import DEFAULT_TIMEOUT_S, BaseTool
+from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason
 
 
 class McpTool(BaseTool):
@@ -36,10 +37,14 @@ class McpTool(BaseTool):
         return {"server": self.server, "listed": self.listed}
 
     def _run(self, /, **arguments: Any) -> Any:
-        return call_tool_sync(self.server, self.listed, arguments)
+        return _value(call_tool_sync(self.server, self.listed, arguments))
 
     async def _arun(self, /, **arguments: Any) -> Any:
-        return await call_tool(self.server, self.listed, arguments)
+        return _value(await call_tool(self.server, self.listed, arguments))
+
+
+def _value(result: CallResult) -> str | ToolFailure:
+    return ToolFailure(result.text, ToolFailureReason.EXCEPTION) if result.is_error else result.text
 
 
 # By all that decides them, so that each is one object for all rows.

@@ -145,6 +145,9 @@ class Worker:
             error = describe_failure(RuntimeError(f"it raised {odd!r}"), row_context)
         else:
             await _absorb_cancellation()
+        finally:
+            if row_context.at_end is not None:
+                await row_context.end()
         if error is None and row_context.refusal is not None:
             # The row's own code caught the refusal of a call and went on without its answer.
             output, expectations, error = None, {}, describe_failure(row_context.refusal, row_context)

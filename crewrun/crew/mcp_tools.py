@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from crewrun.mcp.server import McpServer
+from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import Toolbox
 
@@ -17,10 +18,15 @@ class McpTools:
         # By the id of the toolbox. The entry refers to it, so that no other can get its id.
         self._toolboxes: dict[int, tuple[Toolbox, list[BaseTool], Toolbox]] = {}
 
-    async def added_to(self, own: Toolbox, servers: Sequence[McpServer]) -> Toolbox:
-        """`own` with the tools of `servers`. Raises UsageError without the SDK, ToolFailed if one does not answer."""
-        from crewrun.mcp.tools import tools_of  # few crews have servers
+    async def added_to(self, own: Toolbox, servers: Sequence[McpServer], row_context: RowContext) -> Toolbox:
+        """`own` with the tools of `servers`, for the row of `row_context`.
 
+        Raises UsageError without the SDK, ToolFailed if a server does not answer.
+        """
+        from crewrun.mcp.servers import current_row  # few crews have servers
+        from crewrun.mcp.tools import tools_of
+
+        current_row.set(row_context.row)
         tools: list[BaseTool] = []
         for server in servers:
             tools += await tools_of(server)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.local_workers import NEAR
 from support.paths import ROOT
 from support.workspace import Place
 
@@ -156,3 +157,32 @@ def test_a_resumed_row_calls_no_tool_again(place: Place) -> None:
     place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew")
     assert len(lines(place.folder / "starts")) == 1
     assert len(lines(place.folder / "log")) == 1
+
+
+def test_each_row_has_a_session_where_the_server_remembers(place: Place) -> None:
+    """With sessions="row": opened by the row, closed at its end, so that no row sees what another one has said."""
+    place.rows({"topic": "frogs"}, {"topic": "toads"}, {"topic": "newts"})
+    give_crew(place, "CALL-bare_remember", more='sessions="row"')
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "-j", "3")
+    assert [row["status"] for row in rows_of(place)] == ["ok"] * 3
+    assert len(lines(place.folder / "starts")) == 3
+    assert alive(place.folder / "starts") == []
+
+
+def test_connections_share_the_calls(place: Place) -> None:
+    """With connections=2: two processes, each opened when there is more than one call."""
+    place.rows(*({"topic": f"topic {number}"} for number in range(6)))
+    give_crew(place, "CALL-bare_count", more="connections=2")
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "-j", "6")
+    assert len(lines(place.folder / "log")) == 6
+    assert len(lines(place.folder / "starts")) == 2
+
+
+def test_workers_have_servers_of_their_own(place: Place) -> None:
+    """One for each process of a cluster; these workers share the process of the command."""
+    place.rows(*({"topic": f"topic {number}"} for number in range(4)))
+    give_crew(place, "CALL-bare_count")
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "--executor", NEAR)
+    assert len(lines(place.folder / "log")) == 4
+    assert len(lines(place.folder / "starts")) == 1
+    assert alive(place.folder / "starts") == []

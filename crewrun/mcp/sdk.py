@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +34,11 @@ class ListedTool(NamedTuple):
 
 
 class CallResult(NamedTuple):
-    """What a tool returned, as text for the model."""
+    """What a tool returned, as text for the model, with pictures as data URLs."""
 
     text: str
     is_error: bool = False
+    pictures: tuple[str, ...] = ()
 
 
 class ConnectionBroken(Exception):
@@ -191,7 +192,7 @@ class Session:
             result = await self._of_open(self._client.call_tool, tool, dict(arguments))
         except MCPError as refused:
             return CallResult(f"The server refused the call: {refused.message}", is_error=True)
-        return CallResult(_text(result), bool(result.is_error))
+        return CallResult(_text(result), bool(result.is_error), tuple(_pictures(result)))
 
     async def _of_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """What `request` returns. Raises ConnectionBroken where it has no reply, MCPError where the reply is one."""
@@ -232,6 +233,17 @@ def _text(result: Any) -> str:
     if not texts and result.structured_content is not None:
         return json.dumps(result.structured_content, ensure_ascii=False)
     return "\n".join(texts)
+
+
+def _pictures(result: Any) -> Iterator[str]:
+    """The pictures in a result, also those in resources."""
+    for part in result.content:
+        if part.type == "image":
+            yield f"data:{part.mime_type};base64,{part.data}"
+        elif part.type == "resource":
+            kind, data = part.resource.mime_type or "", getattr(part.resource, "blob", None)
+            if data is not None and kind.startswith("image/"):
+                yield f"data:{kind};base64,{data}"
 
 
 def _text_of(part: Any) -> str:

@@ -10,6 +10,7 @@ from crewrun.mcp.sdk import CallResult, ListedTool
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.servers import call_tool, call_tool_sync, list_tools, list_tools_sync
 from crewrun.tools.base import DEFAULT_TIMEOUT_S, BaseTool
+from crewrun.tools.pictures import TextWithPictures
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason
 
 
@@ -44,7 +45,9 @@ class McpTool(BaseTool):
 
 
 def _value(result: CallResult) -> str | ToolFailure:
-    return ToolFailure(result.text, ToolFailureReason.EXCEPTION) if result.is_error else result.text
+    if result.is_error:
+        return ToolFailure(result.text, ToolFailureReason.EXCEPTION)
+    return TextWithPictures.of(result.text, result.pictures) if result.pictures else result.text
 
 
 # By all that decides them, so that each is one object for all rows.

@@ -258,6 +258,15 @@ class BatchFlags:
         bool,
         Flag(Panel.OUTPUT, Kind.SWITCH, "Write prompts and replies into the run's log.jsonl.", concerns_calls=True),
     ] = False
+    metrics: Annotated[
+        str | int | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.ADDRESS,
+            "Serve metrics for Prometheus at this port while the run goes on, here only or at HOST.",
+            metavar="[HOST:]PORT",
+        ),
+    ] = None
     # Limits
     max_concurrent: Annotated[
         int | Literal["auto"],

@@ -39,6 +39,7 @@ class Kind(Enum):
     INPUTS = auto()  # NAME=VALUE
     COLUMN_MAP = auto()  # PLACEHOLDER=COLUMN
     COLUMNS = auto()  # a,b
+    ADDRESS = auto()  # a port, or HOST:PORT
 
 
 # What a value of each kind has to be, for messages of the form "needs to be …, not …".
@@ -60,6 +61,7 @@ NEEDED: Mapping[Kind, str] = {
     Kind.INPUTS: "a mapping of names to values",
     Kind.COLUMN_MAP: "a mapping of placeholders to columns",
     Kind.COLUMNS: "a list of columns, or their names with commas between them",
+    Kind.ADDRESS: "a port, such as 9464, or a host and a port, such as '0.0.0.0:9464'",
 }
 
 

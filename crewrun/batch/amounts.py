@@ -15,6 +15,7 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?[bB]?)", re.ASCII)
 _SIZES = {"": 1.0, "B": 1.0, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12}
 _PER_MILLION = 1e6
+_LAST_PORT = 65_535
 
 
 def seconds(flag: str, raw: str | float) -> float:
@@ -25,6 +26,15 @@ def seconds(flag: str, raw: str | float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise UsageError(f"{flag} {raw!r}: must be a time from 0 up")
     return value
+
+
+def address(flag: str, raw: str | int) -> tuple[str, int]:
+    """A host and a port: `9464` on this machine only, `0.0.0.0:9464`, `[::1]:9464`."""
+    host, colon, port = str(raw).strip().rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not (port.isascii() and port.isdigit() and int(port) <= _LAST_PORT) or (colon and not host):
+        raise UsageError(f"{flag} {raw!r}: write a port, such as 9464, or a host and a port, such as 0.0.0.0:9464")
+    return host or "127.0.0.1", int(port)
 
 
 def _span_s(raw: str | float) -> float | None:

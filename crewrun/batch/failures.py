@@ -191,6 +191,14 @@ class Failures:
         self._groups[mark] = _Alike(1, row.id, row.line, error, row.index)
         self._once[mark] = None
 
+    @property
+    def by_category(self) -> dict[Category, int]:
+        """How many failures there are of each category."""
+        counts: dict[Category, int] = {}
+        for alike in (*self._groups.values(), *self._others.values()):
+            counts[alike.error.category] = counts.get(alike.error.category, 0) + alike.count
+        return counts
+
     def groups(self, *, others_succeeded: bool = False) -> list[FailureGroup]:
         """All failures, the largest group first; groups of the same size in the order in which they occurred."""
 

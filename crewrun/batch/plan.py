@@ -281,6 +281,11 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
         plan.tiers = {tier: _scaled(part, each) for tier, part in tiers.items()}
     if BATCH in plan.tiers:
         plan.notes.append("calls at batch wait for their batch jobs: each step of the crew takes up to a day")
+        part = plan.tiers[BATCH]
+        if part.cost_usd is not None and part.cost_usd == part.standard_usd:
+            plan.notes.append(
+                "the provider has no discount for this model in batch jobs: they cost as much as live calls"
+            )
     at_once = min(settings.rows_at_once, plan.rows)
     work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
     row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))

@@ -16,6 +16,7 @@ from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
 from crewrun.batch.jobs import close_jobs, open_jobs
 from crewrun.batch.locations import Places, real_path
+from crewrun.batch.metrics import MetricsWatcher
 from crewrun.batch.preparation import PreparedRun
 from crewrun.batch.progress import Progress
 from crewrun.batch.sink import FileSink, Sink, StreamSink, open_sink, open_stream
@@ -43,6 +44,7 @@ from crewrun.row import Row
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.opening import with_cost
 from crewrun.runs.results_table import ResultsTable
+from crewrun.telemetry.readings import Board
 
 # How long to count the rest of the input when a run stops by itself, and when a signal stops it.
 _COUNT_S = 3.0
@@ -54,8 +56,14 @@ Failure = OutputFailed | JournalDamaged
 class Session:
     """One session: `run` is called once, and `stop` ends it early."""
 
-    def __init__(self, run: PreparedRun, canary: Canary | None, display: Display, stop: Stop) -> None:
+    def __init__(
+        self, run: PreparedRun, canary: Canary | None, display: Display, stop: Stop, board: Board | None = None
+    ) -> None:
+        """`board` is where other programs read the run's metrics, None if none does."""
         self._run = run
+        self._board = board
+        if board is not None:
+            run.calls.limiters.counts = {}
         self._settings = run.request.settings
         self._output = run.places.output
         self._absolute_output = _absolute(run.places.output)  # a row's code may change the working directory
@@ -158,6 +166,8 @@ class Session:
             self._gauge,
             HeartbeatWatcher(self._history, self._gauge),
         ]
+        if self._board is not None:
+            watchers.append(MetricsWatcher(self._board, self._progress, self._run.calls.limiters))
         if deadline_s is not None:
             watchers.append(DeadlineWatcher(deadline_s, self._settings.deadline, self._stop))
         if self._canary_watcher is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from crewrun.batch.amounts import dollars, per_model, prices, seconds, seconds_until, size_bytes
+from crewrun.batch.amounts import address, dollars, per_model, prices, seconds, seconds_until, size_bytes
 from crewrun.batch.field_flags import column_map, field_names
 from crewrun.batch.shard import Shard
 from crewrun.batch.stop import FailureLimit
@@ -16,6 +16,7 @@ from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
 from crewrun.tables.reading.input_options import InputOptions
+from crewrun.telemetry.run_telemetry import TelemetryOptions
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # inherited: generating them takes time
@@ -46,6 +47,7 @@ class BatchSettings(BatchFlags):
         """Raise UsageError for invalid settings and for combinations that make no sense."""
         self.failure_limit, self.limiter, self.prices, self.row_budget_usd, self.budget_usd, self.cache_bytes, self.part  # noqa: B018  (each may raise)
         self.worker_options, self.input_options, self.tier_patience_s, self.poll_s, self.batch_delay_s  # noqa: B018  (these too)
+        self.metrics_address  # noqa: B018  (and this)
         if self.max_forecast_usd is not None and not self.canary:
             raise UsageError("--max-forecast: the forecast comes from a canary; add --canary 100")
         if self.wave < 1:
@@ -177,6 +179,16 @@ class BatchSettings(BatchFlags):
     def max_forecast_usd(self) -> float | None:
         """What `--max-forecast` allows."""
         return None if self.max_forecast is None else dollars("--max-forecast", self.max_forecast)
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """The host and port of `--metrics`, None without it."""
+        return None if self.metrics is None else address("--metrics", self.metrics)
+
+    @property
+    def telemetry(self) -> TelemetryOptions:
+        """What other programs are to see of the run."""
+        return TelemetryOptions(self.metrics_address)
 
     @property
     def cache_bytes(self) -> int:

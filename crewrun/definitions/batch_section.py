@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from crewrun.batch_flags import batch_flags
 from crewrun.definitions.value_types import (
+    Address,
     ColumnNames,
     Count,
     Dollars,
@@ -39,6 +40,7 @@ _TYPES: Mapping[Kind, Any] = {
     Kind.INPUTS: dict[Name, Any],
     Kind.COLUMN_MAP: dict[Name, Text],
     Kind.COLUMNS: ColumnNames,
+    Kind.ADDRESS: Address,
 }
 
 
@@ -47,7 +49,7 @@ _TYPES: Mapping[Kind, Any] = {
 _DESCRIBED = frozenset(
     {
         *(Kind.COUNT, Kind.POSITIVE, Kind.NOT_NEGATIVE, Kind.ROWS_OR_AUTO, Kind.WORKERS_OR_AUTO, Kind.ROWS_OR_PERCENT),
-        *(Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES),
+        *(Kind.DURATION, Kind.DOLLARS, Kind.PER_MODEL, Kind.PRICES, Kind.ADDRESS),
     }
 )
 

@@ -125,6 +125,9 @@ ColumnNames = Annotated[
     Annotated[list[Text], Field(min_length=1), LIST] | Annotated[Text, TEXT],
     one_of("a list of columns, or their names with commas between them"),
 ]
+Address = Annotated[
+    Annotated[int, Field(ge=0, le=65_535), NUMBER] | Annotated[Text, TEXT], one_of("a port, or a host and a port")
+]
 Prices = dict[str, Annotated[list[NotNegative], Field(min_length=2, max_length=4)]]
 LogName = Annotated[Annotated[bool, FLAG] | Annotated[Text, TEXT], one_of("the name of a file, or true for logs.txt")]
 OutputFile = Annotated[Text, AfterValidator(_file)]

@@ -7,6 +7,7 @@ import anyio
 
 from crewrun.errors import CallError, RateLimited, RowBudgetExceeded
 from crewrun.limits.budget import Hold
+from crewrun.limits.call_counts import CallCounts
 from crewrun.limits.circuit_breaker import CircuitBreaker
 from crewrun.limits.learned_bounds import NOTHING_LEARNED, LearnedBounds, Learning
 from crewrun.limits.options import SLOW_START, LimiterOptions
@@ -14,6 +15,7 @@ from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.run_limits import RunLimits
+from crewrun.limits.shared_limits import SharedLimits
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
 
@@ -21,13 +23,16 @@ from crewrun.messages import Endpoint
 class LocalLimiter:
     """The limiter of one endpoint: the budget, the circuit breaker and the rate limiter, in this order."""
 
-    def __init__(self, endpoint: Endpoint, options: LimiterOptions, run: RunLimits) -> None:
+    def __init__(
+        self, endpoint: Endpoint, options: LimiterOptions, run: RunLimits, shared: SharedLimits | None = None
+    ) -> None:
         self.name = endpoint.name
         self.rate_limiter = RateLimiter(
             options.max_calls,
             start=SLOW_START if options.slow_start else None,
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
+            shared=shared,
         )
         self._breaker: CircuitBreaker | None = None
         if options.outage_patience_s is not None:
@@ -77,6 +82,12 @@ class LocalLimiter:
         return late + (limiter.waiting if limiter.next_s is not None and limiter.next_s > seconds else 0)
 
     @property
+    def _counts(self) -> CallCounts | None:
+        """The counts of the model, None if nobody wants to know them."""
+        counts = self._run.counts
+        return None if counts is None else counts.setdefault(self.name, CallCounts())
+
+    @property
     def bounds(self) -> LearnedBounds:
         """See `Limiter.bounds`."""
         return self._run.bounds.get(self.name, NOTHING_LEARNED)
@@ -115,6 +126,9 @@ class LocalLimiter:
     def settle_reserved(self, permit: Permit, result: CallResult) -> None:
         """Account for what a line of a batch job cost."""
         self._settle(permit, result)
+        if (counts := self._counts) is not None:
+            counts.answered += result.tokens is not None
+            counts.failed += result.tokens is None
 
     async def enter_unqueued(self, tokens: int, price: CallPrice | None) -> Permit:
         """As `enter`, for a call that all others in flight are waiting for, so that it cannot wait for any of them.
@@ -235,6 +249,8 @@ class LocalLimiter:
     def answered(self, permit: Permit, result: CallResult) -> None:
         """See `Limiter.answered`."""
         self._settle(permit, result)
+        if (counts := self._counts) is not None:
+            counts.answered += 1
         self.rate_limiter.settle(permit, result.tokens, None, result.limits)
         if self._breaker is not None:
             self._breaker.answered(permit)
@@ -242,6 +258,9 @@ class LocalLimiter:
     async def failed(self, permit: Permit, error: CallError, result: CallResult) -> FailureScope:
         """See `Limiter.failed`."""
         self._settle(permit, result)
+        if (counts := self._counts) is not None:
+            counts.failed += 1
+            counts.rate_limited += isinstance(error, RateLimited)
         self.rate_limiter.settle(permit, result.tokens, error, result.limits)
         if self._breaker is None:
             return FailureScope.OWN
@@ -274,6 +293,8 @@ class LocalLimiter:
 
     def _settle(self, permit: Permit, result: CallResult) -> None:
         """Account for what an attempt cost or may have cost."""
+        if (counts := self._counts) is not None:
+            counts.add(result)
         budget, hold, owed_usd = self._run.budget, permit.hold, result.owed_usd
         if budget is not None and hold is not None:
             if result.is_unknown and result.cost_usd is None:

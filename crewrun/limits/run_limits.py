@@ -6,6 +6,7 @@ from typing import Protocol
 import anyio
 
 from crewrun.limits.budget import Budget
+from crewrun.limits.call_counts import CallCounts
 from crewrun.limits.learned_bounds import LearnedBounds
 from crewrun.limits.unknown_bills import UnknownBills
 from crewrun.limits.waits import Wait
@@ -35,6 +36,7 @@ class RunLimits:
         has_answered: whether calls were answered in earlier sessions of the run.
         jobs: what waits for batch jobs, None for a run without any.
         on_their_way: rows that were sent to a worker and have not started there.
+        counts: what the calls of each model came to, None if nobody wants to know.
     """
 
     def __init__(self, deadline_s: float | None = None) -> None:
@@ -46,6 +48,7 @@ class RunLimits:
         self.has_answered = False
         self.jobs: JobWaits | None = None
         self.on_their_way = 0
+        self.counts: dict[str, CallCounts] | None = None
         self._ends_at = None if deadline_s is None else anyio.current_time() + deadline_s
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from crewrun.errors import CallError, ModelRefused, NoCapacity, recast
+from crewrun.llm.batch_jobs.accounts import WITH_JOBS, account_of
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.parameters import FLEX_TIMEOUT_S
 from crewrun.llm.placement import place
@@ -26,8 +27,6 @@ _AT_FULL_PRICE: Final = frozenset({"groq"})
 # Statuses by which a provider that has no code for it says that there is no capacity:
 # https://ai.google.dev/gemini-api/docs/flex-inference
 _FULL: Final[Mapping[str, frozenset[int]]] = {"gemini": frozenset({503})}
-# The providers whose batch jobs `batch_jobs` knows; openai also stands for other servers with OpenAI's endpoints.
-_WITH_JOBS: Final = frozenset({"openai", "groq", "anthropic"})
 _WAY_OUT: Final = "say `tier: standard` in its agent or its llm, or run all of it at --tier standard"
 
 
@@ -46,7 +45,7 @@ def with_tier(endpoint: Endpoint, llm: ModelFields, tier: Tier, env: Mapping[str
     is_own = "service_tier" in endpoint.fields
     wanted = requested_tier(endpoint.fields) if is_own else llm.tier or tier
     if wanted == BATCH and not is_own:
-        _check_has_jobs(endpoint, llm)
+        _check_has_jobs(endpoint, llm, env)
         return replace(endpoint, tier=BATCH, standard=replace(endpoint, tier=STANDARD))
     if wanted != FLEX:
         return endpoint
@@ -97,12 +96,14 @@ def _check_has_flex(endpoint: Endpoint, llm: ModelFields) -> None:
         )
 
 
-def _check_has_jobs(endpoint: Endpoint, llm: ModelFields) -> None:
-    if endpoint.provider not in _WITH_JOBS:
+def _check_has_jobs(endpoint: Endpoint, llm: ModelFields, env: Mapping[str, str]) -> None:
+    if endpoint.provider not in WITH_JOBS:
         raise ModelRefused(
             f"model {llm.model!r}: crewrun knows no batch jobs of {endpoint.provider}; it knows those of OpenAI, "
-            f"Anthropic, Groq, and of any base_url with /v1/batches as openai/MODEL; {_WAY_OUT}"
+            "Anthropic, Azure, Gemini, Groq, Mistral, Together, and of any base_url with /v1/batches as openai/MODEL; "
+            f"{_WAY_OUT}"
         )
+    account_of(endpoint, env)
 
 
 def check_custom(llm: ModelFields, tier: Tier) -> None:

@@ -25,6 +25,7 @@ TOPICS = (
     "scores",
     "reports",
     "overnight",
+    "telemetry",
     "money",
     "machines",
     "flags",

@@ -25,6 +25,7 @@ _OTHER_WORDS = {
     "reports": "page html browser viewer dashboard",
     "inspecting": "watching progress summary log notify display comparing diff regression",
     "scores": "score expect expectations evaluation evaluate eval judge assert test tests quality",
+    "telemetry": "opentelemetry otel otlp traces tracing trace spans metrics prometheus grafana collector",
     "overnight": "plan limits limit rpm tpm retries deadline outage outages cache time",
     "money": "budget cost costs price prices canary forecast spend tokens usage",
     "machines": "shards shard ray kubernetes cluster workers executor",

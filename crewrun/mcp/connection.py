@@ -5,8 +5,9 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ class Connection:
         tries = 0
         while True:
             tries += 1
-            current = _Open(_log_path(self._server))
+            current = _Open(partial(_log_path, self._server))
             try:
                 await self._begin(current)
                 return current
@@ -163,7 +164,7 @@ class _Open:
 
     session: Session
 
-    def __init__(self, log: Path | None) -> None:
+    def __init__(self, log: Callable[[], Path | None]) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.closing = asyncio.Event()
         self._stderr: StderrLog | None = None

@@ -16,6 +16,7 @@ from crewrun.errors import UsageError
 from crewrun.extras import install_command
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.stderr import StderrLog
+from crewrun.mcp.variables import filled
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _NEVER_SENT = "Session terminated"  # 404: https://modelcontextprotocol.io/specification, "Session Management"
@@ -65,6 +66,7 @@ async def open_session(server: McpServer, stderr: StderrLog | None) -> AsyncIter
     """
     from mcp.client import Client
 
+    server = filled(server)
     async with AsyncExitStack() as stack:
         transport = _stdio(server, stderr) if stderr is not None else await _over_http(server, stack)
         watched = _Watched(transport)
@@ -78,12 +80,17 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
 
     command, arguments = server.command, list(server.args)
     path = server.env.get("PATH", os.environ.get("PATH"))
-    if shutil.which(os.path.join(server.cwd or "", command) if os.sep in command else command, path=path) is None:
+    if (
+        shutil.which(os.path.join(server.working_directory or "", command) if os.sep in command else command, path=path)
+        is None
+    ):
         raise FileNotFoundError(f"there is no command {command!r}")
     if os.name == "posix":
         # -I and -S: without the user's packages, which the keeper does not need.
         command, arguments = sys.executable, ["-I", "-S", str(_KEEPER), str(os.getpid()), command, *arguments]
-    parameters = StdioServerParameters(command=command, args=arguments, env=dict(server.env), cwd=server.cwd)
+    parameters = StdioServerParameters(
+        command=command, args=arguments, env=dict(server.env), cwd=server.working_directory
+    )
     await stderr.begin()
     async with stdio_client(parameters, errlog=stderr.errlog) as streams:
         stderr.errlog.close()

@@ -59,6 +59,12 @@ async def close_server(server: McpServer) -> None:
         await run_in_mcp_loop(_close, server)
 
 
+def close_server_sync(server: McpServer) -> None:
+    """As `close_server`, for sync code."""
+    if _open:
+        run_in_mcp_loop_sync(_close, server)
+
+
 def _owner(server: McpServer) -> RowContext | None:
     """The row that has a session with `server` for itself, None if all rows share one."""
     row = current_row.get() if server.sessions == "row" else None
@@ -86,7 +92,11 @@ def _close_at_exit() -> None:
 
 
 async def _list(server: McpServer, owner: RowContext | None) -> list[ListedTool]:
-    return await _connections(server, owner).tools()
+    try:
+        return await _connections(server, owner).tools()
+    finally:
+        if server.sessions == "row" and owner is None:
+            await _close_these([(server.key, None)])  # rows will not use this one
 
 
 async def _call(

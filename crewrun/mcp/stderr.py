@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
@@ -12,17 +13,21 @@ from crewrun.redaction.redactor import redact
 # Of one server in one run: most write a few lines, some one for each call.
 _MOST_BYTES = 4_000_000
 _SHOWN_LINES = 8
+_EARLY_LINES = 200
 _SHOWN_CHARS = 300
 
 
 class StderrLog:
-    """The log of one server's standard error, in `path` if there is one; secrets are redacted.
+    """The log of one server's standard error, with secrets redacted. It is written to `path()` once that is not None:
+    a batch opens its servers before its run begins.
 
     `errlog` is what the server's process gets as its standard error. Call `begin` when the process has started.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Callable[[], Path | None]) -> None:
         self._path = path
+        self._can_write = True
+        self._early: deque[str] = deque(maxlen=_EARLY_LINES)
         self._file: BinaryIO | None = None
         self._lines: deque[str] = deque(maxlen=_SHOWN_LINES)
         self._begun = b""  # the start of a line
@@ -65,18 +70,20 @@ class StderrLog:
             self._write(text)
 
     def _write(self, line: str) -> None:
-        if self._path is None:
+        if not self._can_write:
             return
+        self._early.append(line)
         try:
-            if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
-            size = self._file.tell()
-            if size < _MOST_BYTES:
-                self._file.write(f"{line}\n".encode())
+            if self._file is None and (path := self._path()) is not None:
+                self._file = path.open("ab", buffering=0)
+            while self._file is not None and self._early:
                 if self._file.tell() >= _MOST_BYTES:
                     self._file.write(b"[crewrun: the rest is left out]\n")
+                    self._can_write = False
+                    return
+                self._file.write(f"{self._early.popleft()}\n".encode())
         except OSError:  # a full disk stops the run by its journal, and not by this
-            self._path = None
+            self._can_write = False
 
 
 class _Reader(asyncio.Protocol):

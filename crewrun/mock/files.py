@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/files
 from dataclasses import dataclass
 from typing import Any
 
+from crewrun.mock.batch_forms import form_of
 from crewrun.mock.clock import MockClock
 from crewrun.mock.endpoint import MockRequest, Refused, page_of
 from crewrun.mock.job_faults import JobFaults
@@ -37,7 +38,6 @@ class StoredFile:
             "expires_at": None,
             "filename": self.filename,
             "purpose": self.purpose,
-            "status": "processed",
             "status_details": None,
         }
 
@@ -49,6 +49,7 @@ class Files:
         self._clock = clock
         self._faults = faults
         self._files: dict[str, StoredFile] = {}
+        self._unprocessed: set[str] = set()  # Azure's uploads that nobody has looked at
         self._count = 0
 
     def add(self, filename: str, purpose: str, content: bytes) -> StoredFile:
@@ -62,8 +63,12 @@ class Files:
         """The file with this id, None if it does not exist."""
         return self._files.get(file_id)
 
+    def is_processed(self, file: StoredFile) -> bool:
+        """Whether jobs can be made of a file; at Azure, from the first look at it on."""
+        return file.id not in self._unprocessed
+
     async def upload(self, request: MockRequest) -> MockReply:
-        """POST /v1/files."""
+        """POST /v1/files, or /v1/files/upload."""
         try:
             form = read_form(request.headers.get("content-type", ""), request.body)
         except ValueError as error:
@@ -77,9 +82,11 @@ class Files:
         if self._faults.take("cut-upload"):
             return MockReply(200, b"", cut=True)
         stored = self.add(file.filename, "batch" if named == "batch-api" else named, file.content)
+        if form_of(request) == "azure":
+            self._unprocessed.add(stored.id)
         if self._faults.take("lost-upload"):
             return MockReply(200, b"", cut=True)
-        return json_reply(stored.on_wire())
+        return json_reply(self._on_wire(stored))
 
     async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/files, the newest first, or the oldest with `order=asc`."""
@@ -88,11 +95,13 @@ class Files:
         if request.query.get("order") != "asc":
             files.reverse()
         page = page_of(files, request.query, "after", most=10_000, usual=10_000)
-        return json_reply({"object": "list", "data": [file.on_wire() for file in page.things], **page.ends()})
+        return json_reply({"object": "list", "data": [self._on_wire(file) for file in page.things], **page.ends()})
 
     async def get(self, request: MockRequest) -> MockReply:
         """GET /v1/files/ID."""
-        return json_reply(self._file(request).on_wire())
+        file = self._file(request)
+        self._unprocessed.discard(file.id)
+        return json_reply(self._on_wire(file))
 
     async def content(self, request: MockRequest) -> MockReply:
         """GET /v1/files/ID/content."""
@@ -105,6 +114,9 @@ class Files:
         """DELETE /v1/files/ID."""
         del self._files[self._file(request).id]
         return json_reply({"id": request.id, "object": "file", "deleted": True})
+
+    def _on_wire(self, file: StoredFile) -> dict[str, Any]:
+        return file.on_wire() | {"status": "processed" if self.is_processed(file) else "pending"}
 
     def _file(self, request: MockRequest) -> StoredFile:
         file = self._files.get(request.id)

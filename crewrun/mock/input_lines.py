@@ -14,11 +14,12 @@ _CHARS_PER_TOKEN = 4
 
 
 def read_lines(
-    content: bytes, endpoint: str, invalid: float | None = None
+    content: bytes, endpoint: str | None, invalid: float | None = None
 ) -> tuple[list[JobLine], list[dict[str, Any]]]:
     """The lines, and the errors for which the job fails: each has code, line (from 1), message and param.
 
-    `invalid` is the number of a line that is refused in any case.
+    `endpoint` is the end of the path that lines name, None if they name none. `invalid` is the number of a line that is
+    refused in any case.
     """
     texts = [text for text in content.splitlines() if text.strip()]
     if error := _error_of_file(len(texts), len(content)):
@@ -44,14 +45,14 @@ def read_lines(
 
 def texts_of(request: dict[str, Any]) -> Iterator[str]:
     """The texts of a request in which fault words count, on any wire: all but those of system turns."""
-    turns = request.get("messages", request.get("input"))
+    turns = request.get("messages", request.get("input", request.get("contents")))
     if isinstance(turns, str):
         yield turns
     for turn in turns if isinstance(turns, list) else ():
         if isinstance(turn, str):
             yield turn
         elif isinstance(turn, dict) and turn.get("role") not in ("system", "developer"):
-            yield from _texts_in(turn.get("content"))
+            yield from _texts_in(turn.get("content", turn.get("parts")))
 
 
 def prompt_tokens(lines: Iterable[JobLine]) -> int:
@@ -88,19 +89,20 @@ def _error_of_file(count: int, size_bytes: int) -> dict[str, Any] | None:
     return {"code": code, "line": None, "message": message, "param": None}
 
 
-def _read_line(text: bytes, endpoint: str) -> JobLine:
+def _read_line(text: bytes, endpoint: str | None) -> JobLine:
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):
         raise _InvalidLine("invalid_json_line", "This line is not parseable as valid JSON.") from None
     if not isinstance(line, dict):
         raise _InvalidLine("invalid_json_line", "This line is not a JSON object.")
-    for param, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
+    address = () if endpoint is None else (("method", str), ("url", str))
+    for param, kind in (("custom_id", str), *address, ("body", dict)):
         if not isinstance(line.get(param), kind) or not line[param]:
             raise _InvalidLine("missing_required_parameter", f"Missing or wrong required parameter: {param!r}.", param)
-    if line["method"] != "POST":
+    if endpoint is not None and line["method"] != "POST":
         raise _InvalidLine("invalid_method", f"The method must be POST, not {line['method']!r}.", "method")
-    if line["url"] != endpoint:
+    if endpoint is not None and not line["url"].endswith(f"/{endpoint}"):
         message = f"The URL provided for this request does not match the batch endpoint {endpoint!r}."
         raise _InvalidLine("invalid_url", message, "url")
     return JobLine(line["custom_id"], line["body"])

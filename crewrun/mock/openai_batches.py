@@ -1,12 +1,12 @@
-"""Batch jobs on OpenAI's wire: `/v1/batches`.
+"""Batch jobs at OpenAI's endpoints: `/v1/batches`. `batch_forms` has what Azure's and Together's look like.
 
 https://platform.openai.com/docs/api-reference/batch
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from crewrun.mock.batch_forms import OpenAIForm, form_of, make_forms
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
 from crewrun.mock.endpoint import MockRequest, Refused, page_of
@@ -21,11 +21,6 @@ from crewrun.mock.wire import Wire
 _MOST_METADATA = 16
 _MOST_KEY_CHARS = 64
 _MOST_VALUE_CHARS = 512
-# OpenAI's words for lines that never ran.
-_NOT_RUN = {
-    LineState.EXPIRED: ("batch_expired", "This request could not be executed before the completion window expired."),
-    LineState.CANCELLED: ("batch_cancelled", "This request was cancelled along with the batch."),
-}
 
 
 class OpenAIBatches:
@@ -39,6 +34,7 @@ class OpenAIBatches:
         self._calls = calls
         self._faults = faults
         self._wires = wires
+        self._forms = make_forms()
 
     async def create(self, request: MockRequest) -> MockReply:
         """POST /v1/batches. What is wrong with the file shows later, in the job."""
@@ -47,23 +43,26 @@ class OpenAIBatches:
         job = self._make(self._read(request))
         if self._faults.take("lost-create"):
             return MockReply(200, b"", cut=True)
-        return json_reply(_on_wire(job))
+        return json_reply(self._form(request).created(job))
 
     async def get(self, request: MockRequest) -> MockReply:
         """GET /v1/batches/ID."""
-        return json_reply(_on_wire(self._job(request)))
+        return json_reply(self._form(request).job(self._job(request)))
 
     async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/batches, the newest first."""
         page = page_of(self._jobs.newest_first(), request.query, "after", most=100)
-        return json_reply({"object": "list", "data": [_on_wire(job) for job in page.things], **page.ends()})
+        return json_reply(self._form(request).page(page))
 
     async def cancel(self, request: MockRequest) -> MockReply:
         """POST /v1/batches/ID/cancel."""
         job = self._job(request)
         if not self._jobs.cancel(job):
             raise Refused(409, f"Cannot cancel a batch with status '{job.status}'.")
-        return json_reply(_on_wire(job))
+        return json_reply(self._form(request).job(job))
+
+    def _form(self, request: MockRequest) -> OpenAIForm:
+        return self._forms[form_of(request)]
 
     def _read(self, request: MockRequest) -> "_NewJob":
         try:
@@ -74,21 +73,26 @@ class OpenAIBatches:
         file_id, endpoint = body.get("input_file_id"), body.get("endpoint")
         if not isinstance(endpoint, str) or self._suffix(endpoint) is None:
             raise Refused(400, f"endpoint: {endpoint!r} is not one of {', '.join(f'/v1/{end}' for end in self._wires)}")
-        if body.get("completion_window") != "24h":
+        provider = form_of(request)
+        if body.get("completion_window") != "24h" and provider != "together_ai":
             raise Refused(400, f"completion_window: {body.get('completion_window')!r} is not '24h'")
         file = self._files.find(file_id) if isinstance(file_id, str) else None
         if file is None:
             raise Refused(400, f"input_file_id: there is no file {file_id!r}")
         if file.purpose != "batch":
             raise Refused(400, f"input_file_id: the purpose of {file_id!r} is {file.purpose!r}, not 'batch'")
-        return _NewJob(endpoint, file, body.get("metadata"))
+        if provider == "azure" and not self._files.is_processed(file):
+            raise Refused(400, f"input_file_id: {file.id!r} is not processed yet")
+        return _NewJob(endpoint, file, body.get("metadata"), self._forms[provider])
 
     def _suffix(self, endpoint: str) -> str | None:
         return next((suffix for suffix in self._wires if f"/{endpoint}".endswith(f"/{suffix}")), None)
 
     def _make(self, new: "_NewJob") -> Job:
-        wire = self._wires[self._suffix(new.endpoint) or ""]
-        lines, errors = read_lines(new.file.content, new.endpoint, self._faults.number("invalid"))
+        suffix = self._suffix(new.endpoint) or ""
+        wire = new.form.chat if suffix == "chat/completions" else self._wires[suffix]
+        invalid = self._faults.number("invalid")
+        lines, errors = read_lines(new.file.content, suffix if new.form.has_urls else None, invalid)
         tokens, limit = prompt_tokens(lines), self._faults.number("enqueued")
         if not errors and limit is not None and self._jobs.enqueued_tokens() + tokens > limit:
             errors = [_too_many_tokens(lines, limit)]
@@ -97,7 +101,10 @@ class OpenAIBatches:
         def answer(job_id: str, line: JobLine) -> MockReply:
             return self._calls.line(wire, line.request, line.custom_id, job_id)
 
-        job = self._jobs.create(lines, lambda line: texts_of(line.request), answer, self._write_results, details)
+        def write(job: Job) -> None:
+            self._write_results(job, new.form)
+
+        job = self._jobs.create(lines, lambda line: texts_of(line.request), answer, write, details)
         job.errors, job.tokens = errors, tokens
         return job
 
@@ -107,14 +114,14 @@ class OpenAIBatches:
             raise Refused(404, f"No batch found with id '{request.id}'.")
         return job
 
-    def _write_results(self, job: Job) -> None:
+    def _write_results(self, job: Job, form: OpenAIForm) -> None:
         """Store the files of a job that has ended; there is none that would be empty, or for one that failed."""
         if self._faults.is_on("no-output") or job.status is JobStatus.FAILED:
             return
         lines = [line for line in self._jobs.in_result_order(job) if line.state is not LineState.LOST]
         for key, content in (
-            ("output_file_id", b"".join(_result(job, line) for line in lines if line.has_succeeded)),
-            ("error_file_id", b"".join(_result(job, line) for line in lines if not line.has_succeeded)),
+            ("output_file_id", b"".join(form.result(job, line) for line in lines if line.has_succeeded)),
+            ("error_file_id", b"".join(form.result(job, line) for line in lines if not line.has_succeeded)),
         ):
             if content:
                 name = f"{job.id}_{key.removesuffix('_file_id')}.jsonl"
@@ -130,6 +137,7 @@ class _NewJob(NamedTuple):
     endpoint: str
     file: StoredFile
     metadata: Any
+    form: OpenAIForm
 
 
 def _check_metadata(metadata: Any) -> None:
@@ -152,54 +160,3 @@ def _too_many_tokens(lines: Iterable[JobLine], limit: float) -> dict[str, Any]:
         "Please try again once some in_progress batches have been completed."
     )
     return {"code": "token_limit_exceeded", "line": None, "message": message, "param": None}
-
-
-def _result(job: Job, line: JobLine) -> bytes:
-    """A line of the output or error file; the body is spliced in as it would have been sent."""
-    head = json.dumps({"id": f"batch_req_{job.number}_{line.custom_id}", "custom_id": line.custom_id})[:-1]
-    if line.reply is None:
-        code, message = _NOT_RUN[line.state]
-        rest = json.dumps({"response": None, "error": {"code": code, "message": message}})[1:]
-        return f"{head}, {rest}\n".encode()
-    body = line.reply.body if line.reply.body.startswith(b"{") else json.dumps(line.reply.body.decode()).encode()
-    response = json.dumps({"status_code": line.reply.status, "request_id": f"req_mock_{line.custom_id}"})[:-1]
-    return f'{head}, "response": {response}, "body": '.encode() + body + b'}, "error": null}\n'
-
-
-def _on_wire(job: Job) -> dict[str, Any]:
-    def at(status: JobStatus) -> int | None:
-        reached_s = job.reached_s.get(status)
-        return None if reached_s is None else int(reached_s)
-
-    errors = {"object": "list", "data": job.errors} if job.status is JobStatus.FAILED else None
-    succeeded = sum(line.has_succeeded for line in job.lines)
-    answered = job.count(LineState.ANSWERED)
-    # Lines that never ran are counted when the job has ended, in whose error file they are then.
-    not_run = job.count(*_NOT_RUN) if job.status.has_ended else 0
-    is_counted = job.status not in (JobStatus.VALIDATING, JobStatus.FAILED)
-    return {
-        "id": job.id,
-        "object": "batch",
-        "endpoint": job.details["endpoint"],
-        "errors": errors,
-        "input_file_id": job.details["input_file_id"],
-        "completion_window": "24h",
-        "status": job.status.value,
-        "output_file_id": job.details.get("output_file_id"),
-        "error_file_id": job.details.get("error_file_id"),
-        "created_at": int(job.created_s),
-        "in_progress_at": at(JobStatus.IN_PROGRESS),
-        "expires_at": int(job.ends_at_s),
-        "finalizing_at": at(JobStatus.FINALIZING),
-        "completed_at": at(JobStatus.COMPLETED),
-        "failed_at": at(JobStatus.FAILED),
-        "expired_at": at(JobStatus.EXPIRED),
-        "cancelling_at": at(JobStatus.CANCELLING),
-        "cancelled_at": at(JobStatus.CANCELLED),
-        "request_counts": {
-            "total": len(job.lines) if is_counted else 0,
-            "completed": succeeded,
-            "failed": answered - succeeded + not_run,
-        },
-        "metadata": job.details["metadata"],
-    }

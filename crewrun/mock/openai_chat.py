@@ -20,10 +20,12 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class OpenAIChat:
-    """The wire of `/v1/chat/completions`."""
+    """The wire of `/v1/chat/completions`, at whatever provider."""
 
-    provider = "openai"
     refusal = staticmethod(openai_refusal)
+
+    def __init__(self, provider: str = "openai") -> None:
+        self.provider = provider
 
     def read(self, request: dict[str, Any]) -> Chat:
         """The request as a chat. Raises ValueError with what OpenAI, or the mock, would refuse."""

@@ -120,14 +120,24 @@ def test_a_call_that_a_dying_server_may_have_made_is_not_made_again(place: Place
     assert "crashing as it should" in (place.folder / "in.results.jsonl.crewrun/mcp-bare.stderr.log").read_text()
 
 
-def test_a_server_that_cannot_start_stops_the_run(place: Place) -> None:
-    """As every row would fail; the message has the command and the last lines of stderr."""
-    place.rows(*({"topic": f"topic {number}"} for number in range(50)))
+def test_a_server_that_cannot_start_is_named_before_the_first_row(place: Place) -> None:
+    """With the last lines of its standard error; nothing is called."""
+    place.rows({"topic": "frogs"})
     give_crew(place, "CALL-bare_count", "--fails", "no license for frogs")
-    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "-j", "8", code=4)
+    assert place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", code=2) == []
+    assert "MCP server 'bare' cannot be used" in place.stderr
+    assert "no license for frogs" in place.stderr
+    assert len(lines(place.folder / "starts")) == 3
+
+
+def test_a_server_that_is_gone_for_good_stops_the_run(place: Place) -> None:
+    """As every row would fail. The rest is left for the next session."""
+    place.rows(*({"topic": f"topic {number}"} for number in range(50)))
+    give_crew(place, "CALL-bare_crash", "--once")
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "-j", "2", code=4)
     assert "MCP server 'bare' cannot be used" in place.stopped()
-    assert "no license for frogs" in place.stopped()
-    assert len(lines(place.folder / "starts")) <= 6
+    assert "it starts once only" in place.stopped()
+    assert len(rows_of(place)) < 20
 
 
 def test_what_a_server_returns_and_refuses(place: Place) -> None:
@@ -137,6 +147,19 @@ def test_what_a_server_returns_and_refuses(place: Place) -> None:
     place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew")
     (row,) = rows_of(place)
     assert [failure["tool"] for failure in row["tool_failures"]] == ["bare_fail"]
+
+
+def test_pictures_go_to_models_that_take_them(place: Place) -> None:
+    """In a turn of the user after that of the tool; they are given again when the row is resumed."""
+    place.rows({"topic": "frogs"})
+    give_crew(place, "CALL-bare_image")
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew")
+    requests = place.mock.ledger(last=2)["requests"]
+    last = requests[-1]["messages"][-1]
+    assert last["role"] == "user"
+    assert last["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    place.crewrun("show", "in.results.jsonl", "1")
+    assert "iVBOR" not in place.stdout
 
 
 def test_a_server_gets_the_named_variables_only(place: Place) -> None:
@@ -165,7 +188,7 @@ def test_each_row_has_a_session_where_the_server_remembers(place: Place) -> None
     give_crew(place, "CALL-bare_remember", more='sessions="row"')
     place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "-j", "3")
     assert [row["status"] for row in rows_of(place)] == ["ok"] * 3
-    assert len(lines(place.folder / "starts")) == 3
+    assert len(lines(place.folder / "starts")) == 3 + 1  # and the one whose tools were listed before the first row
     assert alive(place.folder / "starts") == []
 
 

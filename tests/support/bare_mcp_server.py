@@ -1,8 +1,8 @@
 """An MCP server over stdio without the SDK, which starts in 30 ms where one with it takes a second.
 
-`python bare_mcp_server.py [--log FILE] [--ends-never] [--fails TEXT] [--starts FILE]`. Each execution of `count` and
-`put` adds a line to the log, which is how a test sees that none was made twice. With `--ends-never` it has a child, and
-both ignore SIGTERM and the end of their input. It must do without the packages of the tests.
+`python bare_mcp_server.py [--log FILE] [--starts FILE] [--once] [--ends-never] [--fails TEXT]`. Each execution of `count`
+and `put` adds a line to the log, which is how a test sees that none was made twice. With `--ends-never` it has a child,
+and both ignore SIGTERM and the end of their input. It must do without the packages of the tests.
 """
 
 import argparse
@@ -114,11 +114,14 @@ def main() -> None:
     parser.add_argument("--starts", type=Path, default=Path(os.devnull))
     parser.add_argument("--ends-never", action="store_true")
     parser.add_argument("--fails")
+    parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
     with options.starts.open("a") as file:
         file.write(f"{os.getpid()}\n")
     if options.fails is not None:
         sys.exit(options.fails)
+    if options.once and len(options.starts.read_text().splitlines()) > 1:
+        sys.exit("it starts once only")
     if options.ends_never:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # A child inherits that a signal is ignored. It has the log in its name, by which a test finds it.

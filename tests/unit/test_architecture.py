@@ -23,16 +23,18 @@ HEAVY = {
     "rich": {"cli/terminal_table.py", "cli/console.py", "cli/markdown.py", "cli/screen.py", "cli/spans.py"},
     "aiohttp": {
         "llm/batch_jobs/http.py",
-        "llm/transports/openai.py",
+        "llm/transports/http/proxied.py",
         "mock/server.py",
         "tools/public_address.py",
         "tools/scrape_website.py",
         "tools/serper.py",
     },
+    "httptools": {"llm/transports/http/connection.py"},
     "jsonschema": {"llm/schema.py"},
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
+    "prometheus_client": {"telemetry/prometheus.py"},
     "pyarrow": {"tables/reading/arrow.py", "tables/reading/arrow_values.py", "tables/writing/parquet_writer.py"},
     "python_calamine": {"tables/reading/excel.py"},
     "xlsxwriter": {"tables/writing/xlsx_writer.py"},
@@ -40,7 +42,17 @@ HEAVY = {
     "zstandard": {"tables/reading/decompressor.py", "tables/writing/compressor.py"},
 }
 # Imported by litellm and aiohttp's own modules only when a function of ours runs.
-LAZY = {"litellm", "mcp", "pyarrow", "pypdf", "python_calamine", "ray", "xlsxwriter", "zstandard"}
+LAZY = {
+    "litellm",
+    "mcp",
+    "prometheus_client",
+    "pyarrow",
+    "pypdf",
+    "python_calamine",
+    "ray",
+    "xlsxwriter",
+    "zstandard",
+}
 
 
 _PRINTING = {"print", "pprint", "typer.echo", "typer.secho", "sys.stderr.write", "sys.stdout.write"}

@@ -86,7 +86,7 @@ def test_a_line_with_a_status_that_is_none_failed_at_the_server(status: int) -> 
 
     async def read() -> list[LineResult]:
         async with served(answer) as http:
-            job = Job("b", JobState.COMPLETED, 0.0, results=("file",))
+            job = Job("b", JobState.COMPLETED, 0.0, results=("/file",))
             return [result async for result in OpenAIBatches(http).results(job)]
 
     assert anyio.run(read) == [LineResult("1", LineEnd.REFUSED, 500, b"{}")]
@@ -124,7 +124,7 @@ def test_a_message_batch_is_sent_as_json() -> None:
     async def create() -> JobState:
         async with served(answer) as http:
             api = AnthropicBatches(http)
-            return (await api.create(await api.upload([Line("1", b"{}")]), {})).state
+            return (await api.create(await api.upload([Line("1", b"{}")], "1"), {})).state
 
     assert (anyio.run(create), types) == (JobState.PENDING, ["application/json"])
 

@@ -6,11 +6,10 @@ recognised by the custom ids of its results. https://docs.anthropic.com/en/api/c
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 from crewrun.errors import ServerError
-from crewrun.llm.batch_jobs.entries import listed, read_line, unix_time
+from crewrun.llm.batch_jobs.entries import jobs_since, results_of, unix_time
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import Job, JobLimits, JobState, Line, LineEnd, LineResult, text_of
 from crewrun.llm.transports.http_errors import embedded_status
@@ -47,7 +46,7 @@ class AnthropicBatches:
         """See `BatchApi.size_of`."""
         return len(_written(line)) + 1
 
-    async def upload(self, lines: Sequence[Line]) -> bytes:
+    async def upload(self, lines: Sequence[Line], intent: str) -> bytes:
         """See `BatchApi.upload`: the body of `create`, nothing is sent."""
         return b'{"requests": [' + b",".join(map(_written, lines)) + b"]}"
 
@@ -59,26 +58,13 @@ class AnthropicBatches:
         """See `BatchApi.get`."""
         return _job(await self._http.json("GET", f"{_PATH}/{job_id}"))
 
-    async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
+    def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
-        after: dict[str, str] = {}
-        seen: set[str] = set()
-        while True:
-            page = await self._http.json("GET", _PATH, params={"limit": str(_PAGE), **after})
-            jobs = listed(page, _job, seen)
-            for job in jobs:
-                if job.created_at >= since:
-                    yield job
-            if not page.get("has_more") or all(job.created_at < since for job in jobs):
-                return
-            after = {"after_id": jobs[-1].id}
+        return jobs_since(self._http, _PATH, since, _job, limit=_PAGE, after="after_id")
 
-    async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
+    def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         """See `BatchApi.results`."""
-        for path in job.results:
-            async with aclosing(self._http.lines(path)) as lines:
-                async for line in lines:
-                    yield read_line(line, _result)
+        return results_of(self._http, job, _result)
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""

@@ -5,9 +5,12 @@ run may have none. https://platform.openai.com/docs/guides/batch
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+# The name of the intent among what a job says of itself at the provider.
+METADATA_KEY: Final = "crewrun_job"
 
 
 class Line(NamedTuple):
@@ -50,7 +53,8 @@ class Job:
         answered: how many of these were answered, and so billed.
         metadata: what was said when it was created; empty where the provider keeps none.
         problems: why it failed.
-        results: where its results are: ids of files, or an address. Empty without results.
+        results: the paths of its results; empty without results.
+        ended_share: the fraction of its requests that have ended, where the provider counts none; else None.
     """
 
     id: str
@@ -62,11 +66,22 @@ class Job:
     metadata: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[JobProblem, ...] = ()
     results: tuple[str, ...] = ()
+    ended_share: float | None = None
 
     @property
     def has_ended(self) -> bool:
         """Whether its state is final."""
         return self.state is not JobState.PENDING
+
+    def counted(self, lines: int) -> "Job":
+        """The job, whose provider may count nothing, with counts: it has `lines` requests.
+
+        One that is complete without saying where its answers are has them all the same.
+        """
+        if self.ended_share is None:
+            return self
+        ended = round(min(1.0, max(0.0, self.ended_share)) * lines)
+        return replace(self, ended=ended, answered=ended if self.state is JobState.COMPLETED else 0)
 
 
 class LineEnd(StrEnum):
@@ -113,8 +128,10 @@ class BatchApi(Protocol):
         """The bytes that a line takes in an upload."""
         ...
 
-    async def upload(self, lines: Sequence[Line]) -> bytes:
-        """Upload lines. Returns what `create` needs; nothing is run or billed for an upload alone."""
+    async def upload(self, lines: Sequence[Line], intent: str) -> bytes:
+        """Upload lines, as a file that has the name of `intent` where there are files. Returns what `create` needs;
+        nothing is run or billed for an upload alone.
+        """
         ...
 
     async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:

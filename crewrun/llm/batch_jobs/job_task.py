@@ -30,14 +30,12 @@ from crewrun.errors import (
     TransientError,
 )
 from crewrun.llm.batch_jobs.gatherer import WaitingLine
-from crewrun.llm.batch_jobs.job import BatchApi, Job, JobProblem, JobState, Line, LineResult
+from crewrun.llm.batch_jobs.job import METADATA_KEY, BatchApi, Job, JobProblem, JobState, Line, LineResult
 from crewrun.llm.batch_jobs.store import JobStore, StoredJob, StoredLine
 from crewrun.llm.transports.http_errors import failure_in
 
 T = TypeVar("T")
 
-# The provider's name of a job's metadata; its value is the intent.
-METADATA_KEY: Final = "crewrun_job"
 # Clocks differ, and a list may be sorted by whole seconds.
 _CLOCK_S: Final = 900.0
 # Between two looks at a job that has not changed the pause grows up to this many times the interval.
@@ -46,6 +44,10 @@ _GROWTH: Final = 1.5
 _RETRY_S: Final = 2.0
 # How often a job is created whose creation was not answered and that is not in the provider's list.
 _CREATIONS: Final = 5
+# How often its creation is refused with a 429 before it counts as too large: there may have been too many requests.
+_RATE_REFUSALS: Final = 3
+# How many looks a job that is being cancelled has for that: an hour, where OpenAI says up to ten minutes.
+_CANCELLING_LOOKS: Final = 120
 _MARK_CHARS: Final = 24
 # A job or its files may be invisible for a moment, and a download may end early: so often one looks before it counts.
 _LOOKS: Final = 5
@@ -190,12 +192,12 @@ class JobTask:
     async def _created(self) -> Job | None:
         """The job at the provider; None if there is none."""
         if self.stored.id:
-            return await self._steadily(partial(self._api.get, self.stored.id))
+            return await self._look(self.stored.id)
         if not self._new:
             return await self._find_again()
         try:
             lines = [line._replace(custom_id=f"{self._mark}{line.custom_id}") for line in self._new]
-            upload = await self._patiently(partial(self._api.upload, lines))
+            upload = await self._patiently(partial(self._api.upload, lines, self.stored.intent))
             job = await self._create(upload)
         except CallError:
             await self._store.end(self.stored.number, NOT_CREATED)
@@ -205,13 +207,20 @@ class JobTask:
         self._new = []
         return job
 
+    async def _look(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return (await self._steadily(partial(self._api.get, job_id))).counted(self.stored.lines)
+
     async def _create(self, upload: bytes) -> Job:
         metadata = {METADATA_KEY: self.stored.intent}
         for attempt in count(1):
             self._create_at = anyio.current_time()
             try:
                 job = await self._api.create(upload, metadata)
-            except RateLimited:
+            except RateLimited as full:
+                if attempt < _RATE_REFUSALS:
+                    await anyio.sleep(self._pause_s(full, attempt))
+                    continue
                 await self._store.end(self.stored.number, NOT_CREATED)
                 raise CrowdedOut from None
             except TransientError as unclear:
@@ -243,7 +252,7 @@ class JobTask:
         async with aclosing(self._api.jobs(self.stored.intended_at - _CLOCK_S)) as jobs:
             async for job in jobs:
                 if job.metadata.get(METADATA_KEY) == self.stored.intent:
-                    return [job]
+                    return [job.counted(self.stored.lines)]
                 if not self._api.keeps_metadata and job.lines == self.stored.lines:
                     listed.insert(0, job)
         others = await self._store.ids() if listed else set()
@@ -276,23 +285,28 @@ class JobTask:
         poll_s = pause_s = self._timing.poll_s
         patience_s = self.stored.intended_at + self._timing.patience_s - time.time()
         cancel_at, is_asked = anyio.current_time() + patience_s, not may_cancel
+        give_up_at = inf
         if may_cancel:
             self.job = job
         while not job.has_ended:
+            if anyio.current_time() >= give_up_at:
+                raise _still_cancelling(job, self.stored, _CANCELLING_LOOKS * poll_s)
             with anyio.move_on_after(pause_s if is_asked else min(pause_s, cancel_at - anyio.current_time())):
                 await (anyio.sleep_forever() if is_asked else self._hurry.wait())
             if not is_asked and (self.is_cancelled or anyio.current_time() >= cancel_at):
                 self.is_cancelled = is_asked = True
                 await self._ask_to_cancel(job)
-                pause_s = poll_s
+                pause_s, give_up_at = poll_s, anyio.current_time() + _CANCELLING_LOOKS * poll_s
                 continue
-            latest = await self._steadily(partial(self._api.get, job.id))
+            latest = await self._look(job.id)
             has_moved = (latest.ended, latest.state) != (job.ended, job.state)
             pause_s = poll_s if has_moved or is_asked else min(pause_s * _GROWTH, poll_s * _SLOWEST)
             job = latest
             if may_cancel:
                 self.job = job
                 self._store.looked(self.stored.number, job.ended)
+        if job.state is JobState.CANCELLED and anyio.current_time() >= cancel_at:
+            self.is_cancelled = may_cancel  # perhaps an earlier session has asked for it
         return job
 
     async def _ask_to_cancel(self, job: Job) -> None:
@@ -307,7 +321,7 @@ class JobTask:
             if job.results or not job.answered or job.state is JobState.FAILED:
                 break
             await anyio.sleep(self._timing.poll_s)
-            job = await self._steadily(partial(self._api.get, job.id))
+            job = await self._look(job.id)
         return job
 
     async def _keep_all(self, job: Job) -> None:
@@ -446,6 +460,14 @@ def _not_here(stored: StoredJob, why: object) -> RunStopped:
         f"{what}, which has {stored.lines:,} requests of this run, is not in the account ({why}); with the key and the "
         "project that it was made with the same command goes on; --tier standard does without it and pays its requests "
         "again"
+    )
+
+
+def _still_cancelling(job: Job, stored: StoredJob, asked_s: float) -> RunStopped:
+    return RunStopped(
+        f"batch job {job.id}, which has {stored.lines:,} requests of this run, was to be cancelled {asked_s:,.0f} s "
+        "ago and has not ended; its requests are not sent live, since it may still answer and bill them. The same "
+        "command goes on with it; --tier standard does without it and may pay its requests twice"
     )
 
 

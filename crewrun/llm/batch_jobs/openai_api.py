@@ -1,23 +1,26 @@
-"""OpenAI's batch jobs: files of lines in, files of results out. Groq has the same endpoints.
+"""OpenAI's batch jobs: files of lines in, files of results out. Groq, Azure and Together have the same endpoints, with
+the differences in `openai_wires`.
 
 https://platform.openai.com/docs/api-reference/batch
 """
 
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
-from crewrun.errors import ServerError
-from crewrun.llm.batch_jobs.entries import listed, read_line, unix_time
+import anyio
+
+from crewrun.errors import BadRequest, ServerError
+from crewrun.llm.batch_jobs.entries import Entry, jobs_since, results_of, unix_time
 from crewrun.llm.batch_jobs.http import JobsHttp
-from crewrun.llm.batch_jobs.job import Job, JobLimits, JobProblem, JobState, Line, LineEnd, LineResult, text_of
+from crewrun.llm.batch_jobs.job import METADATA_KEY, Job, JobProblem, JobState, Line, LineEnd, LineResult, text_of
+from crewrun.llm.batch_jobs.openai_wires import OPENAI, OpenAIWire
 from crewrun.llm.transports.http_errors import embedded_status
 
-# https://platform.openai.com/docs/guides/batch: 50,000 requests and 200 MB; a little less, for what we do not count.
-LIMITS: Final = JobLimits(50_000, 190 * 1000 * 1000)
 _PAGE: Final = 100
-_PATH: Final = "/v1/chat/completions"  # in jobs, also where the address of live calls has another prefix
 _STATES: Final[Mapping[str, JobState]] = {
     "completed": JobState.COMPLETED,
     "failed": JobState.FAILED,
@@ -26,62 +29,72 @@ _STATES: Final[Mapping[str, JobState]] = {
     "canceled": JobState.CANCELLED,
 }
 _ENDS: Final[Mapping[str, LineEnd]] = {"batch_expired": LineEnd.EXPIRED, "batch_cancelled": LineEnd.CANCELLED}
+# Together's codes for the errors of lines, none of which has a status.
+_STATUSES: Final = {"batch_client_error": 400}
+# An upload is named after its intent.
+_NAME: Final = re.compile(r"crewrun-(\w+)\.jsonl")
+# https://learn.microsoft.com/rest/api/azureopenai/files/get#filestatus
+_NOT_PROCESSED: Final = frozenset({"uploaded", "pending", "running", "notrunning"})
+_FILE_LOOK_S: Final = 2.0
+_FILE_LOOKS: Final = 300
 
 
 class OpenAIBatches:
     """The batch jobs of one account."""
 
-    limits = LIMITS
-    keeps_metadata = True
+    keeps_metadata = True  # or what stands for it: the name of the upload
 
-    def __init__(self, http: JobsHttp) -> None:
+    def __init__(self, http: JobsHttp, wire: OpenAIWire = OPENAI) -> None:
         self._http = http
+        self._wire = wire
+        self.limits = wire.limits
+        self._head = json.dumps(wire.line)[1:-1]
 
     def size_of(self, line: Line) -> int:
         """See `BatchApi.size_of`."""
-        return len(_written(line))
+        return len(self._written(line))
 
-    async def upload(self, lines: Sequence[Line]) -> bytes:
+    async def upload(self, lines: Sequence[Line], intent: str) -> bytes:
         """See `BatchApi.upload`."""
-        file = await self._http.upload("/files", "batch", b"".join(map(_written, lines)))
+        name, fields = f"crewrun-{intent}.jsonl", {"purpose": self._wire.purpose}
+        if self._wire.has_file_name:
+            fields["file_name"] = name
+        content = b"".join(map(self._written, lines))
+        file = await self._http.upload(self._wire.upload_path, name, content, **fields)
         if not (file_id := text_of(file.get("id"))):
             raise ServerError("the reply to an upload names no file", http_status=200)
+        if self._wire.waits_for_file:
+            await self._wait_until_processed(file)
         return file_id.encode()
 
     async def create(self, upload: bytes, metadata: Mapping[str, str]) -> Job:
         """See `BatchApi.create`."""
-        request = {
-            "input_file_id": upload.decode(),
-            "endpoint": _PATH,
-            "completion_window": "24h",
-            "metadata": dict(metadata),
-        }
-        return _job(await self._http.json("POST", "/batches", json=request))
+        request = {"input_file_id": upload.decode(), "endpoint": self._wire.endpoint, **self._wire.window}
+        more = {"metadata": dict(metadata)} if self._wire.takes_metadata else {}
+        created = await self._http.json("POST", "/batches", json={**request, **more})
+        job = created.get("job")
+        return self._job(job if isinstance(job, Mapping) else created)
 
     async def get(self, job_id: str) -> Job:
         """See `BatchApi.get`."""
-        return _job(await self._http.json("GET", f"/batches/{job_id}"))
+        return self._job(await self._http.json("GET", f"/batches/{job_id}"))
 
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
-        after: dict[str, str] = {}
-        seen: set[str] = set()
-        while True:
-            page = await self._http.json("GET", "/batches", params={"limit": str(_PAGE), **after})
-            jobs = listed(page, _job, seen)
-            for job in jobs:
-                if job.created_at >= since:
-                    yield job
-            if not page.get("has_more") or all(job.created_at < since for job in jobs):
-                return
-            after = {"after": jobs[-1].id}
+        intents = await self._intents() if self._wire.names_files else {}
 
-    async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
+        def read(entry: Entry) -> Job:
+            job = self._job(entry)
+            intent = intents.get(text_of(entry.get("input_file_id")))
+            return job if intent is None else replace(job, metadata={**job.metadata, METADATA_KEY: intent})
+
+        async with aclosing(jobs_since(self._http, "/batches", since, read, limit=_PAGE, after="after")) as jobs:
+            async for job in jobs:
+                yield job
+
+    def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         """See `BatchApi.results`."""
-        for file_id in job.results:
-            async with aclosing(self._http.lines(f"/files/{file_id}/content")) as lines:
-                async for line in lines:
-                    yield read_line(line, _result)
+        return results_of(self._http, job, read_result)
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""
@@ -91,54 +104,89 @@ class OpenAIBatches:
         """See `BatchApi.aclose`."""
         await self._http.aclose()
 
+    def _written(self, line: Line) -> bytes:
+        head = f'{{"custom_id": {json.dumps(line.custom_id)}, {self._head}{", " if self._head else ""}"body": '
+        return b"%s%s}\n" % (head.encode(), line.body)
 
-def _written(line: Line) -> bytes:
-    head = json.dumps({"custom_id": line.custom_id, "method": "POST", "url": _PATH})
-    return b'%s, "body": %s}\n' % (head[:-1].encode(), line.body)
+    async def _wait_until_processed(self, file: Entry) -> None:
+        for _ in range(_FILE_LOOKS):
+            status = text_of(file.get("status")).lower()
+            if status == "error":
+                raise BadRequest(f"the provider cannot read the file of a batch job: {file.get('status_details')}")
+            if status not in _NOT_PROCESSED:
+                return
+            await anyio.sleep(_FILE_LOOK_S)
+            file = await self._http.json("GET", f"/files/{file['id']}")
+        raise ServerError(f"file {file['id']} is not processed after {_FILE_LOOKS * _FILE_LOOK_S:.0f} s")
+
+    async def _intents(self) -> dict[str, str]:
+        """The intents of our uploads in the account, by the ids of their files."""
+        intents: dict[str, str] = {}
+        cursor: dict[str, str] = {}
+        while True:
+            page = await self._http.page("/files", cursor)
+            entries = page.get("data")
+            files = [file for file in entries if isinstance(file, Mapping)] if isinstance(entries, list) else []
+            for file in files:
+                if name := _NAME.fullmatch(text_of(file.get("filename"))):
+                    intents[text_of(file.get("id"))] = name[1]
+            last = text_of(files[-1].get("id")) if files else ""
+            if not page.get("has_more") or not last or cursor.get("after") == last:
+                return intents
+            cursor = {"after": last}
+
+    def _job(self, entry: Entry) -> Job:
+        """A job as the wire has it. Raises ServerError for anything else."""
+        try:
+            counts = entry.get("request_counts") or {}
+            files = (text_of(entry.get(name)) for name in ("output_file_id", "error_file_id"))
+            answered = int(counts.get("completed") or 0)
+            return Job(
+                str(entry["id"]),
+                _STATES.get(str(entry["status"]).lower(), JobState.PENDING),
+                unix_time(entry["created_at"]),
+                int(counts["total"]) if counts.get("total") else None,
+                answered + int(counts.get("failed") or 0),
+                answered,
+                {str(key): str(value) for key, value in (entry.get("metadata") or {}).items()},
+                tuple(_problems(entry)),
+                tuple(f"/files/{file_id}/content" for file_id in files if file_id),
+                None if self._wire.counts else float(entry.get("progress") or 0.0) / 100,
+            )
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
+            raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
 
 
-def _job(entry: Mapping[str, Any]) -> Job:
-    """A job as the wire has it. Raises ServerError for anything else."""
-    try:
-        counts = entry.get("request_counts") or {}
-        errors = (entry.get("errors") or {}).get("data") or ()
-        files = (text_of(entry.get(name)) for name in ("output_file_id", "error_file_id"))
-        answered = int(counts.get("completed") or 0)
-        return Job(
-            str(entry["id"]),
-            _STATES.get(str(entry["status"]).lower(), JobState.PENDING),
-            unix_time(entry["created_at"]),
-            int(counts["total"]) if counts.get("total") else None,
-            answered + int(counts.get("failed") or 0),
-            answered,
-            {str(key): str(value) for key, value in (entry.get("metadata") or {}).items()},
-            tuple(_problem(error) for error in errors),
-            tuple(filter(None, files)),
-        )
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
-        raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
+def _problems(entry: Entry) -> list[JobProblem]:
+    """Why a job failed: a list of errors, or one as a text."""
+    if message := text_of(entry.get("error")):
+        return [JobProblem("", message)]
+    errors = (entry.get("errors") or {}).get("data") or ()
+    return [_problem(error) for error in errors]
 
 
-def _problem(error: Mapping[str, Any]) -> JobProblem:
+def _problem(error: Entry) -> JobProblem:
     line = error.get("line")
     return JobProblem(
         text_of(error.get("code")), text_of(error.get("message")), line if isinstance(line, int) else None
     )
 
 
-def _result(entry: Mapping[str, Any]) -> LineResult:
+def read_result(entry: Entry) -> LineResult:
     """A line of a results file: with a response of status 200, with one of another status, or with an error alone.
 
     A refused request has a response with its status and body, and no error; one that never ran has an error.
     """
     custom_id = text_of(entry.get("custom_id"))
     response, error = entry.get("response"), entry.get("error")
-    if isinstance(response, Mapping):
-        status, body = response.get("status_code"), json.dumps(response.get("body")).encode()
+    status = response.get("status_code") if isinstance(response, Mapping) else None
+    if isinstance(response, Mapping) and (isinstance(status, int) or not error):
+        body = json.dumps(response.get("body")).encode()
         if not isinstance(status, int) or 200 <= status < 300:
             return LineResult(custom_id, LineEnd.ANSWERED, 200, body)
         return LineResult(custom_id, LineEnd.REFUSED, status if 300 <= status < 600 else 500, body)
     code = text_of(error.get("code")) if isinstance(error, Mapping) else ""
     if code in _ENDS:
         return LineResult(custom_id, _ENDS[code])
-    return LineResult(custom_id, LineEnd.REFUSED, embedded_status(error) or 500, json.dumps({"error": error}).encode())
+    status = embedded_status(error) or _STATUSES.get(code, 500)
+    return LineResult(custom_id, LineEnd.REFUSED, status, json.dumps({"error": error}).encode())

@@ -4,20 +4,17 @@ The body is that of a live call, and a result is read as the reply to one. A job
 replies in it call theirs.
 """
 
-import os
-from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, cast
 
 from pydantic_core import from_json, to_json
 
 from crewrun.errors import CallError, ModelRefused
 from crewrun.limits.estimates import believable
+from crewrun.llm.batch_jobs import accounts
 from crewrun.llm.batch_jobs.job import BatchApi, Line, LineEnd, LineResult
 from crewrun.llm.prices.price import BATCH
-from crewrun.llm.providers import first_set
 from crewrun.llm.transports.chat_json import read_completion
 from crewrun.llm.transports.http_errors import failure
 from crewrun.llm.transports.registry import Transports
@@ -25,8 +22,6 @@ from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 
 if TYPE_CHECKING:
     from crewrun.llm.transports.litellm.transport import LitellmTransport
-
-ANTHROPIC: Final = "anthropic"
 
 
 def no_jobs_here() -> ModelRefused:
@@ -41,25 +36,27 @@ def open_api(endpoint: Endpoint) -> BatchApi:
     """The batch jobs of the account of `endpoint`. Call it in a running asyncio loop."""
     from crewrun.llm.batch_jobs.anthropic_api import AnthropicBatches
     from crewrun.llm.batch_jobs.http import JobsHttp
+    from crewrun.llm.batch_jobs.mistral_api import MistralBatches
     from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
+    from crewrun.llm.batch_jobs.openai_wires import AZURE, AZURE_BY_VERSION, OPENAI, TOGETHER
 
-    if endpoint.provider == ANTHROPIC:
-        address, key = anthropic_address(endpoint)
-        headers = {"x-api-key": key, "anthropic-version": "2023-06-01", **endpoint.headers}
-        return AnthropicBatches(JobsHttp(address, headers))
-    parts = urlsplit(endpoint.base_url or "")
-    headers = dict(endpoint.headers)
-    if endpoint.api_key and "@" not in parts.netloc and "authorization" not in map(str.lower, headers):
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
-    base_url = urlunsplit(parts._replace(query=""))
-    return OpenAIBatches(JobsHttp(base_url, headers, {**dict(parse_qsl(parts.query)), **endpoint.query}))
+    account = accounts.account_of(endpoint)
+    if endpoint.provider == accounts.GEMINI:
+        from crewrun.llm.batch_jobs.gemini_api import GeminiBatches
 
-
-def anthropic_address(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Address and key of an Anthropic account, from the same variables that litellm uses for live calls."""
-    base_url = endpoint.base_url or first_set(("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"), env)
-    base_url = (base_url or "https://api.anthropic.com").rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
-    return base_url, endpoint.api_key or first_set(("ANTHROPIC_API_KEY",), env) or ""
+        root, _, version = account.base_url.rpartition("/")
+        return GeminiBatches(JobsHttp(root, account.headers), endpoint.model, version)
+    http = JobsHttp(account.base_url, account.headers, account.query)
+    match accounts.jobs_of(endpoint):
+        case accounts.ANTHROPIC:
+            return AnthropicBatches(http)
+        case accounts.MISTRAL:
+            return MistralBatches(http, endpoint.model)
+        case accounts.AZURE:
+            return OpenAIBatches(http, AZURE_BY_VERSION if "api-version" in account.query else AZURE)
+        case accounts.TOGETHER:
+            return OpenAIBatches(http, TOGETHER)
+    return OpenAIBatches(http, OPENAI)
 
 
 async def line_of(request: ChatRequest, call_id: str, transports: Transports) -> Line:

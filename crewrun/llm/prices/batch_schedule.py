@@ -1,10 +1,11 @@
-"""What batch jobs cost by an entry of litellm's price table: half, if the entry has no batch prices.
+"""What batch jobs cost by an entry of litellm's price table: half, if the entry has no batch prices and the provider
+does not say otherwise.
 
 `entry` reads the prices of ordinary calls.
 https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from crewrun.llm.prices import keys
@@ -13,6 +14,16 @@ from crewrun.llm.prices.rates import Band, Rates, Schedule, band_of, times
 
 # The discount on the pages above.
 _SHARE: Final = 0.5
+# Where only some models have it: https://docs.together.ai/docs/inference/batch/overview#discounted-models, "models not
+# listed run at standard rates".
+_DISCOUNTED: Final[Mapping[str, frozenset[str]]] = {
+    "together_ai": frozenset({"meta-llama/Llama-3.3-70B-Instruct-Turbo"}),
+}
+
+
+def has_discount(provider: str, model: str) -> bool:
+    """Whether batch jobs of a model cost less than live calls, as far as is known."""
+    return model in _DISCOUNTED.get(provider, (model,))
 
 
 def batch_schedule(entry: Entry, standard: Schedule) -> Schedule:

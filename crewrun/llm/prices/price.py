@@ -5,11 +5,12 @@ Prices come from the table that litellm ships (`table`, `lookup`, `entry`), or f
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import prod
 from typing import Any, Final, NamedTuple
 
+from crewrun.llm.prices.batch_schedule import has_discount
 from crewrun.llm.prices.entry import flat, is_priced_by_tokens, schedules
 from crewrun.llm.prices.lookup import entry_of
 from crewrun.llm.prices.off_peak import OffPeak, read_windows
@@ -134,9 +135,12 @@ def find_price(endpoint: Endpoint) -> Price | None:
     if entry is None or not is_priced_by_tokens(entry) or _has_search_fee(endpoint, entry):
         return None
     try:
-        return _read(entry, uplift(entry, endpoint), tier_of(endpoint))
+        price = _read(entry, uplift(entry, endpoint), tier_of(endpoint))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # the table of another version of litellm, in another format
+    if has_discount(endpoint.provider, endpoint.base_model or endpoint.model):
+        return price
+    return replace(price, schedules={**price.schedules, BATCH: price.schedules[STANDARD]})
 
 
 def _has_search_fee(endpoint: Endpoint, entry: Mapping[str, Any]) -> bool:

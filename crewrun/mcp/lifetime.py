@@ -27,10 +27,12 @@ class ServersOfRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _runs.remove(self)
-        if not _runs and _closers:
-            with anyio.CancelScope(shield=True):  # bounded: a server that does not end is killed after seconds
-                await _closers[0]()
+        try:
+            if _runs == [self] and _closers:
+                with anyio.CancelScope(shield=True):  # bounded: a server that does not end is killed after seconds
+                    await _closers[0]()
+        finally:
+            _runs.remove(self)
 
 
 def close_with_runs(close: Callable[[], Awaitable[None]]) -> None:

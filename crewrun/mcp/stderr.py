@@ -50,6 +50,7 @@ class StderrLog:
             self._reading.close()
         if self._begun:
             self.add(b"\n")
+        self._flush()
         if self._file is not None:
             self._file.close()
 
@@ -70,9 +71,11 @@ class StderrLog:
             self._write(text)
 
     def _write(self, line: str) -> None:
-        if not self._can_write:
-            return
-        self._early.append(line)
+        if self._can_write:
+            self._early.append(line)
+            self._flush()
+
+    def _flush(self) -> None:
         try:
             if self._file is None and (path := self._path()) is not None:
                 self._file = path.open("ab", buffering=0)
@@ -80,10 +83,12 @@ class StderrLog:
                 if self._file.tell() >= _MOST_BYTES:
                     self._file.write(b"[crewrun: the rest is left out]\n")
                     self._can_write = False
+                    self._early.clear()
                     return
                 self._file.write(f"{self._early.popleft()}\n".encode())
         except OSError:  # a full disk stops the run by its journal, and not by this
             self._can_write = False
+            self._early.clear()
 
 
 class _Reader(asyncio.Protocol):

@@ -17,8 +17,9 @@ from crewrun.mcp.server import McpServer
 
 server = McpServer(transport="stdio", name="small", command=sys.executable, args=({str(SERVER)!r},))
 agent = Agent(role="Writer", goal="Write", backstory="Writes.", mcps=[server])
-task = Task(description="{{topic}} CALL-small_echo CALL-small_process", expected_output="A text", agent=agent)
-crew = Crew(agents=[agent], tasks=[task])
+# The offline model calls the first tool once in each task.
+tasks = [Task(description="{{topic}}, " + part, expected_output="A text", agent=agent) for part in ("first", "second")]
+crew = Crew(agents=[agent], tasks=tasks)
 """
 BARE = f"""\
 import asyncio
@@ -33,9 +34,8 @@ async def main(rows):
     async with Client(StdioServerParameters(command=sys.executable, args=[{str(SERVER)!r}])) as client:
         async def row(topic):
             async with limit:
-                await asyncio.gather(
-                    client.call_tool("echo", {{"text": topic}}), client.call_tool("process", {{}})
-                )
+                await client.call_tool("echo", {{"text": topic}})
+                await client.call_tool("echo", {{"text": topic}})
 
         await asyncio.gather(*[row(f"topic {{number}}") for number in range(rows)])
 

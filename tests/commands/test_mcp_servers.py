@@ -149,17 +149,19 @@ def test_what_a_server_returns_and_refuses(place: Place) -> None:
     assert [failure["tool"] for failure in row["tool_failures"]] == ["bare_fail"]
 
 
-def test_pictures_go_to_models_that_take_them(place: Place) -> None:
-    """In a turn of the user after that of the tool; they are given again when the row is resumed."""
+def test_pictures_of_a_server_go_to_the_model(place: Place) -> None:
+    """As data URLs; people are shown how many there are."""
     place.rows({"topic": "frogs"})
     give_crew(place, "CALL-bare_image")
+    text = (place.folder / "crew.py").read_text()
+    (place.folder / "crew.py").write_text(text.replace("mcps=[server]", "mcps=[server], max_iter=1"))
     place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew")
     requests = place.mock.ledger(last=2)["requests"]
     turns = max((request["messages"] for request in requests), key=len)
-    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "tool", "user"]
-    assert turns[-1]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert turns[4]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     place.crewrun("show", "in.results.jsonl", "1")
     assert "iVBOR" not in place.stdout
+    assert "[1 pictures]" in place.stdout
 
 
 def test_a_server_gets_the_named_variables_only(place: Place) -> None:

@@ -79,14 +79,14 @@ def _connections(server: McpServer, owner: RowContext | None) -> Connections:
     if connections is None:
         if not _open:
             close_with_runs(close_servers)
-            atexit.register(_close_at_exit)  # once: a second registration of the same function is undone there
+            atexit.register(close_servers_sync)
         connections = _open[key] = Connections(server)
     return connections
 
 
-def _close_at_exit() -> None:
-    """At the end of the process, whose loop in the other thread still runs then."""
-    atexit.unregister(_close_at_exit)
+def close_servers_sync() -> None:
+    """As `close_servers`, for sync code and for the end of the process, at which the MCP loop still runs."""
+    atexit.unregister(close_servers_sync)
     if _open:
         submit(_close_all).result(_CLOSING_TAKES_S)
 

@@ -43,7 +43,7 @@ def of_record(recorded: str) -> tuple[str, tuple[str, ...]]:
 def without_pictures(recorded: str) -> str:
     """The text of a result in the journal, for people."""
     text, pictures = of_record(recorded)
-    return f"{text}\n[{len(pictures)} pictures]" if pictures else text
+    return f"{text}\n[with {len(pictures)} picture{'s' * (len(pictures) > 1)}]" if pictures else text
 
 
 def turn_of(pictures: Iterable[str]) -> Message:

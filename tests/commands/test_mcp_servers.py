@@ -161,7 +161,7 @@ def test_pictures_of_a_server_go_to_the_model(place: Place) -> None:
     assert turns[4]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     place.crewrun("show", "in.results.jsonl", "1")
     assert "iVBOR" not in place.stdout
-    assert "[1 pictures]" in place.stdout
+    assert "[with 1 picture]" in place.stdout
 
 
 def test_a_server_gets_the_named_variables_only(place: Place) -> None:

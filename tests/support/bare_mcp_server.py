@@ -1,7 +1,7 @@
 """An MCP server over stdio without the SDK, which starts in 30 ms where one with it takes a second.
 
-`python bare_mcp_server.py [--log FILE] [--starts FILE] [--once] [--ends-never] [--fails TEXT]`. Each execution of
-`count` and `put` adds a line to the log, which is how a test sees that none was made twice. With `--ends-never` it has
+`python bare_mcp_server.py [--log FILE] [--starts FILE] [--takes SECONDS] [--once] [--ends-never] [--fails TEXT]`.
+Each execution of `count` and `put` adds a line to the log, which is how a test sees that none was made twice. With `--ends-never` it has
 a child, and both ignore SIGTERM and the end of their input. It must do without the packages of the tests.
 """
 
@@ -87,7 +87,7 @@ def answer(request: dict[str, Any], log: Path) -> None:
                 {
                     "name": name,
                     "description": f"The tool {name}.",
-                    "inputSchema": {"type": "object", "properties": fields},
+                    "inputSchema": {"type": "object", "properties": fields, "required": [*fields][:1]},
                     "annotations": hints,
                 }
                 for name, (fields, hints) in TOOLS.items()
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
     parser.add_argument("--starts", type=Path, default=Path(os.devnull))
     parser.add_argument("--ends-never", action="store_true")
+    parser.add_argument("--takes", type=float, default=0.0)
     parser.add_argument("--fails")
     parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
@@ -129,7 +130,9 @@ def main() -> None:
         subprocess.Popen([sys.executable, "-c", sleep, str(options.starts)], stdin=subprocess.DEVNULL)
     print("bare server is ready", file=sys.stderr, flush=True)
     for line in sys.stdin:
-        Thread(target=answer, args=(json.loads(line), options.log), daemon=True).start()
+        request = json.loads(line)
+        request.get("params", {}).get("arguments", {}).setdefault("seconds", options.takes)
+        Thread(target=answer, args=(request, options.log), daemon=True).start()
     while options.ends_never:
         time.sleep(60)
 

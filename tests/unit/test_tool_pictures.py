@@ -61,7 +61,7 @@ def test_the_journal_has_them_with_the_text() -> None:
     """And people are shown how many there are."""
     recorded = as_recorded("two frogs", (PICTURE, PICTURE))
     assert of_record(recorded) == ("two frogs", (PICTURE, PICTURE))
-    assert without_pictures(recorded) == "two frogs\n[2 pictures]"
+    assert without_pictures(recorded) == "two frogs\n[with 2 pictures]"
     assert of_record("a text of before") == ("a text of before", ())
 
 

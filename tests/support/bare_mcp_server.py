@@ -1,8 +1,9 @@
 """An MCP server over stdio without the SDK, which starts in 30 ms where one with it takes a second.
 
-`python bare_mcp_server.py [--log FILE] [--starts FILE] [--takes SECONDS] [--once] [--ends-never] [--fails TEXT]`.
-Each execution of `count` and `put` adds a line to the log, which is how a test sees that none was made twice. With `--ends-never` it has
-a child, and both ignore SIGTERM and the end of their input. It must do without the packages of the tests.
+`python bare_mcp_server.py [--log FILE] [--starts FILE] [--takes SECONDS] [--once] [--ends-never] [--fails TEXT]`. Each
+execution of `count` and `put` adds a line to the log, which is how a test sees that none was made twice. With
+`--ends-never` it has a child, and both ignore SIGTERM and the end of their input. It must do without the packages of
+the tests.
 """
 
 import argparse

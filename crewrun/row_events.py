@@ -95,8 +95,8 @@ class Retry(NamedTuple):
 
 
 class Waited(NamedTuple):
-    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, or `limiter` for whatever
-    its endpoint's limiter waited for.
+    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, `limiter` for whatever its
+    endpoint's limiter waited for, or `prompt cache` for the first call of its prefix.
     """
 
     reason: str

@@ -240,6 +240,11 @@ def emitter_outside_runs() -> "RowEmitter | None":
     return _NO_LISTENERS.emitter(None) if around is None else around.emitter
 
 
+async def wait_for_listeners() -> None:
+    """Wait until the listeners of the process are done with the events that they have."""
+    await _NO_LISTENERS.wait_delivered()
+
+
 _spans = count(1)  # `next` of it is atomic
 _current: ContextVar["Span | None"] = ContextVar("crewrun_span", default=None)
 

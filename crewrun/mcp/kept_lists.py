@@ -41,7 +41,7 @@ def keep(server: McpServer, tools: Sequence[HasListed]) -> None:
     part.replace(folder / NAME)
 
 
-def kept(server: McpServer) -> list[ListedTool]:
+def read_list(server: McpServer) -> list[ListedTool]:
     """The list that an earlier session has written. Raises ToolFailed if there is none."""
     folder = log_folder()
     listed = _read(folder).get(fingerprint(server)) if folder is not None else None

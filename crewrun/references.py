@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from crewrun.errors import CrewrunError, DefinitionError, suggest
+from crewrun.extras import install_command
 from crewrun.loading import block
 from crewrun.loading.environment import missing_variable, unset_in
 from crewrun.loading.import_path import above_packages as above_packages  # noqa: PLC0414
@@ -302,8 +303,12 @@ def _trim(report: traceback.TracebackException) -> traceback.FrameSummary | None
 
 
 def _absent_here(failed: BaseException) -> str | None:
-    """The message for an import from crewrun of something that it does not have; None for any other error."""
+    """The message for an import from crewrun of something that it does not have, or of an optional package; None for
+    any other error.
+    """
     module = failed.name if isinstance(failed, ImportError) else None
+    if module == "mcp" and isinstance(failed, ModuleNotFoundError):
+        return f"the package mcp is not installed: {install_command('mcp')}"
     if module is None or module.partition(".")[0] != "crewrun":
         return None
     name = _NO_NAME.match(str(failed))

@@ -100,6 +100,7 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._listeners.wait_delivered()
         await self._open.aclose()
 
     def run(self, row: Row) -> Coroutine[Any, Any, Outcome]:
@@ -111,6 +112,7 @@ class Worker:
         return self._run(row, None) if emitter is None else self._run_observed(row, emitter)
 
     async def _run_observed(self, row: Row, emitter: RowEmitter) -> Outcome:
+        await emitter.wait_room()
         with emitter.span("row", row.id, row) as span:
             outcome = span.result = await self._run(row, emitter)
             if (error := outcome.error) is not None:

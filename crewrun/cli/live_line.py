@@ -226,9 +226,13 @@ def _cause(wait: Wait) -> str:
             return f"rate limit of {model}"
         case WaitKind.REQUESTS | WaitKind.TOKENS:
             flag = "--rpm" if wait.kind is WaitKind.REQUESTS else "--tpm"
-            return f"{flag} {wait.limit}" if wait.is_own else f"rate limit of {model}, {wait.limit:,} {wait.kind}/min"
+            return (
+                f"{flag} {wait.limit}"
+                if wait.is_own
+                else (f"rate limit of {model}, {wait.limit:,} {wait.kind}/min{wait.shared_with}")
+            )
         case WaitKind.RATE:
-            return f"rate limit of {model}, about {wait.limit:,} requests/min"
+            return f"rate limit of {model}, about {wait.limit:,} requests/min{wait.shared_with}"
         case WaitKind.CONCURRENCY:
             return f"rate limit of {model}, {wait.limit} at once"
         case WaitKind.SLOW_START:

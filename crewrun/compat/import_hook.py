@@ -103,7 +103,7 @@ class _RewritingLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         source = self.get_data(path)
         names = {name: ours for name, ours in PACKAGES.items() if name == "crewai" or not is_installed(name)}
-        if not any(name.encode() in source for name in names):
+        if not any(name.encode() in source for name in PACKAGES):
             return super().get_code(fullname)
         return compile(rewritten(source, path, names), path, "exec", dont_inherit=True)
 

@@ -3,14 +3,17 @@
 import ast
 from collections.abc import Mapping
 
-from crewrun.compat.paths import place_of
+from crewrun.compat.paths import ALWAYS_OURS, PACKAGES, place_of
 
 # Functions of importlib and importlib.metadata that take the name of a module or a distribution.
 _BY_NAME = frozenset({"import_module", "__import__", "find_spec", "version", "distribution"})
 
 
 def rewritten(source: bytes, path: str, names: Mapping[str, str]) -> ast.Module:
-    """The syntax tree of `source`, with modules renamed as `names` says. Raises SyntaxError."""
+    """The syntax tree of `source`, with modules renamed as `names` says; those in `ALWAYS_OURS` are imported from ours.
+
+    Raises SyntaxError.
+    """
     tree: ast.Module = _Rewriter(names).visit(ast.parse(source, path))
     return tree
 
@@ -26,7 +29,7 @@ class _Rewriter(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | list[ast.ImportFrom]:
         module = self._renamed(node.module) if node.level == 0 and node.module is not None else None
         if module is None:
-            return node
+            return _with_ours(node)
         if node.module is not None and node.module.startswith("crewai_tools."):
             module = self._names["crewai_tools"]  # each of its tools is in its own package
         homes: dict[str, list[ast.alias]] = {}
@@ -61,3 +64,15 @@ class _Rewriter(ast.NodeTransformer):
     def _renamed(self, module: str) -> str | None:
         top, dot, rest = module.partition(".")
         return f"{self._names[top]}{dot}{rest}" if top in self._names else None
+
+
+def _with_ours(node: ast.ImportFrom) -> ast.ImportFrom | list[ast.ImportFrom]:
+    """An import from a package that is not renamed, with the names that are ours all the same imported from ours."""
+    package = (node.module or "").partition(".")[0] if node.level == 0 else ""
+    ours = ALWAYS_OURS.get(package, frozenset())
+    own = [alias for alias in node.names if alias.name in ours]
+    if not own:
+        return node
+    others = [alias for alias in node.names if alias.name not in ours]
+    split = [(PACKAGES[package], own), (node.module, others)]
+    return [ast.copy_location(ast.ImportFrom(module, names, 0), node) for module, names in split if names]

@@ -221,8 +221,8 @@ class Agent(AgentDefinition, Displayed):
         `task_of_row` builds the task that hooks see, where there is one. Raises CallError, ToolFailed, TaskTimedOut,
         and what a step callback raises.
         """
-        if self.mcps and toolbox is not _NONE_AT_ALL:
-            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps)
+        if (self.mcps or toolbox.deferred) and toolbox is not _NONE_AT_ALL:
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self)
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,

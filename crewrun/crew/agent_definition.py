@@ -16,7 +16,8 @@ from crewrun.knowledge.knowledge_config import KnowledgeConfig
 from crewrun.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewrun.knowledge.sources import as_sources
 from crewrun.llm.model import LLM, as_llm, at_tier
-from crewrun.mcp.server import McpServer, as_servers
+from crewrun.mcp.forms import as_servers
+from crewrun.mcp.server import McpServer
 from crewrun.messages import Tier
 from crewrun.skills.loader import as_skills
 from crewrun.skills.models import Skill

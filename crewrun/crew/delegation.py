@@ -59,6 +59,7 @@ def _with_delegation(own: Toolbox, coworkers: tuple[Agent, ...], inputs: Mapping
     # The agent's own tools keep their prepared schemas.
     both.tools = {**own.tools, **both.tools}
     both.specs = (*own.specs, *both.specs)
+    both.deferred = own.deferred
     return both
 
 

@@ -1,6 +1,7 @@
 """An agent's tools with those of its MCP servers, which are listed when it first works."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from crewrun.mcp.server import McpServer
 from crewrun.tools.base import BaseTool
@@ -17,13 +18,18 @@ class McpTools:
         # By the id of the toolbox. The entry refers to it, so that no other can get its id.
         self._toolboxes: dict[int, tuple[Toolbox, list[BaseTool], Toolbox]] = {}
 
-    async def added_to(self, own: Toolbox, servers: Sequence[McpServer]) -> Toolbox:
-        """`own` with the tools of `servers`. Raises UsageError without the SDK, ToolFailed if one does not answer."""
+    async def added_to(self, own: Toolbox, servers: Sequence[McpServer], agent: Any) -> Toolbox:
+        """`own` with the tools that its deferred ones stand for and those of `servers`, for `agent`.
+
+        Raises UsageError without the SDK, ToolFailed if a server does not answer or lacks a tool that is named.
+        """
         from crewrun.mcp.tools import tools_of  # few crews have servers
 
         tools: list[BaseTool] = []
+        for entry_of_tools in own.deferred:
+            tools += await entry_of_tools.listed()
         for server in servers:
-            tools += await tools_of(server)
+            tools += await tools_of(server, agent)
         entry = self._toolboxes.get(id(own))
         if entry is None or entry[1] != tools:
             if len(self._toolboxes) >= _MOST_KEPT:

@@ -15,6 +15,7 @@ from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.probes import Suspicion
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.run_limits import RunLimits
+from crewrun.limits.shared_limits import SharedLimits
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
 
@@ -22,13 +23,16 @@ from crewrun.messages import Endpoint
 class LocalLimiter:
     """The limiter of one endpoint: the budget, the circuit breaker and the rate limiter, in this order."""
 
-    def __init__(self, endpoint: Endpoint, options: LimiterOptions, run: RunLimits) -> None:
+    def __init__(
+        self, endpoint: Endpoint, options: LimiterOptions, run: RunLimits, shared: SharedLimits | None = None
+    ) -> None:
         self.name = endpoint.name
         self.rate_limiter = RateLimiter(
             options.max_calls,
             start=SLOW_START if options.slow_start else None,
             rpm=_limit(options.rpm, endpoint),
             tpm=_limit(options.tpm, endpoint),
+            shared=shared,
         )
         self._breaker: CircuitBreaker | None = None
         if options.outage_patience_s is not None:

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+from crewrun.limits.account import account_of
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.options import SLOW_START, LimiterOptions
 from crewrun.limits.permit import Permit
 from crewrun.limits.run_limits import RunLimits
+from crewrun.limits.shared_limits import SharedLimits
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import Endpoint
+from crewrun.terminal import say
 
 
 class LocalLimiters(RunLimits):
@@ -17,6 +20,7 @@ class LocalLimiters(RunLimits):
         super().__init__(deadline_s)
         self._options = options or LimiterOptions()
         self._limiters: dict[tuple[str | None, ...], LocalLimiter] = {}
+        self._has_warned = False
 
     @property
     def is_of_a_run(self) -> bool:
@@ -28,8 +32,22 @@ class LocalLimiters(RunLimits):
         key = (endpoint.transport_name, endpoint.name, endpoint.base_url, endpoint.api_key)
         limiter = self._limiters.get(key)
         if limiter is None:
-            limiter = self._limiters[key] = LocalLimiter(endpoint, self._options, self)
+            limiter = self._limiters[key] = LocalLimiter(endpoint, self._options, self, self._shared(endpoint))
         return limiter
+
+    def close(self) -> None:
+        """No more calls are made: give back what is set aside of limits that are shared with other processes."""
+        for limiter in self._limiters.values():
+            limiter.rate_limiter.close()
+
+    def _shared(self, endpoint: Endpoint) -> SharedLimits | None:
+        account = account_of(endpoint) if self._options.shares else None
+        return None if account is None else SharedLimits(account, self._warn)
+
+    def _warn(self, why: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            say(f"warning: {why}")
 
     def take_over(self, most_usd: float) -> Permit:
         """Set aside what a line of an earlier session's batch job may cost."""

@@ -22,6 +22,7 @@ class LimiterOptions:
         is_explicit: whether the user set that patience; if not, a provider that has never answered is waited for ten
             seconds at most.
         max_calls: the most calls of one model in flight.
+        shares: keep what is learned of an account's limits, and share them with other processes.
     """
 
     rpm: Mapping[str, int] = field(default_factory=dict)
@@ -30,3 +31,4 @@ class LimiterOptions:
     outage_patience_s: float | None = None
     is_explicit: bool = True
     max_calls: int = MAX_CALLS
+    shares: bool = False

@@ -55,6 +55,7 @@ class Permit:
             whether the `suspicion` holds for every call.
         hold: the part of the budget held back for it.
         price: the most that it may cost, if there is a budget.
+        at: when it was issued, if that matters: where limits are shared with other processes.
     """
 
     number: int = 0
@@ -65,6 +66,7 @@ class Permit:
     hold: Hold | None = None
     suspicion: Suspicion | None = None
     price: CallPrice | None = None
+    at: float = 0.0
 
 
 class FailureScope(Enum):

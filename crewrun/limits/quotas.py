@@ -7,7 +7,7 @@ not stop and go: half a minute's worth stays in reserve in case the provider cou
 from crewrun.limits.windows import WINDOW_S, RequestWindow, TokenEntry, TokenWindow
 
 # Timers fire late; up to this much delay is made up for. A burst after a longer stall would look like twice the rate.
-_CATCH_UP_S = 0.5
+CATCH_UP_S = 0.5
 
 
 class _MinuteQuota:
@@ -31,7 +31,7 @@ class _MinuteQuota:
 
     def _spread(self, amount: int, per_min: int, used: int, now: float) -> None:
         gap_s = WINDOW_S * min(amount, per_min) / per_min
-        start = max(self._next_at, now - _CATCH_UP_S) if 2 * used >= per_min else now
+        start = max(self._next_at, now - CATCH_UP_S) if 2 * used >= per_min else now
         self._next_at = start + gap_s
 
 
@@ -52,6 +52,11 @@ class RequestQuota(_MinuteQuota):
             for i in range(n):
                 self._window.take(since + (now - since) * (i + 1) / n, now)
         self._window.per_min = self.per_min = per_min
+
+    def forget(self) -> None:
+        """Only the user's limit holds from now on."""
+        self.per_min = self._user_limit
+        self._window.per_min = self._user_limit or 1
 
     def earliest(self, now: float) -> float:
         """The earliest time from `now` on at which one more request may go out."""
@@ -81,6 +86,11 @@ class TokenQuota(_MinuteQuota):
             for i in range(parts):
                 self._window.take(sent * (i + 1) // parts - sent * i // parts, since + (now - since) * (i + 1) / parts)
         self._window.per_min = self.per_min = per_min
+
+    def forget(self) -> None:
+        """Only the user's limit holds from now on."""
+        self.per_min = self._user_limit
+        self._window.per_min = self._user_limit or 1
 
     def earliest(self, tokens: int, now: float) -> float:
         """The earliest time from `now` on for a request of `tokens`; one of more than the limit goes out alone."""

@@ -7,7 +7,9 @@ in https://www.rfc-editor.org/rfc/rfc9438: up to it, long beside it, then ever f
 How many may be in flight is `concurrency_limit`'s; limits that are known are windows in `limits`.
 """
 
+from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 # All values were chosen against the marks of tests/unit/test_rate_limiter.py, which compares with a true token bucket
 # on a virtual clock. Where a value comes from elsewhere, that is said.
@@ -52,7 +54,8 @@ _LONGEST_REST_S = 960.0
 
 
 class RateEstimator:
-    """The rate of one model's requests, which are numbered from 1 in the order in which they were sent.
+    """The rate of one model's requests. Their numbers increase in the order in which they were sent, and the caller
+    says which is the newest: in one process they are counted, and between processes they are times.
 
     Times are seconds of a monotonic clock, which the caller reads.
     """
@@ -100,14 +103,47 @@ class RateEstimator:
         self._sent = 0
         self._refused = 0
         self._refused_since = 0  # since the last change of the rate
-        self._judged = 0  # refusals up to this number were taken into account
+        self._judged = 0.0  # refusals up to this number were taken into account
         self._score = 0.0
-        self._suspect = 0
+        self._suspect = 0.0
         self._in_vain = 0
         self._rest_s = _REST_S
         self._rests_until = -inf
         self._tried = 0  # outcomes since there is a rate; `_share` is the moving average of refusals among them
         self._share = 0.0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RateEstimator":
+        """What `to_json` made."""
+        estimator = cls()
+        for name in cls.__slots__:
+            setattr(estimator, name, values[name])
+        return estimator
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON; numbers may be infinite."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def resumed(self, now: float, sent: int, newest: float) -> "RateEstimator":
+        """What was learned, for requests after a pause: a little below that rate, and on from there."""
+        estimator = RateEstimator()
+        estimator.began = now
+        if self.is_set:
+            estimator._care = self._care
+            estimator._restart(self._base, now, newest, searches=self._searches)
+            estimator._from -= 0 if self._searches else estimator._return_s / 2
+            estimator._empty(now, sent)
+        return estimator
+
+    @property
+    def base_per_s(self) -> float:
+        """The rate that was measured last, or that the search started from."""
+        return self._base
+
+    @property
+    def judged(self) -> float:
+        """Refusals of requests up to this number are taken into account."""
+        return self._judged
 
     def per_s(self, now: float) -> float:
         """The rate at `now`, in requests a second."""
@@ -126,22 +162,30 @@ class RateEstimator:
             return now
         return max(now, self._next_at)
 
-    def take(self, now: float) -> None:
-        """A request goes out."""
-        gap_s = 1 / self.per_s(now)
-        self._taken += 1
-        self._pressed += now <= self._next_at + gap_s  # a rate that no request waits for is not tested
+    def take(self, now: float, count: int = 1) -> None:
+        """A request goes out, or `count` of them."""
+        gap_s = count / self.per_s(now)
+        self._taken += count
+        self._pressed += count * (now <= self._next_at + gap_s)  # a rate that no request waits for is not tested
         self._next_at = now + gap_s
 
-    def succeeded(self, number: int) -> None:
+    def give_back(self, at: float, count: int, now: float) -> None:
+        """`count` requests that were to go out at `at` do not."""
+        if self.is_set and at > now and count:
+            self._taken -= count
+            self._next_at = max(now, self._next_at - count / self.per_s(at))
+
+    def succeeded(self, number: float) -> None:
         """The provider let request `number` through."""
         self._through += 1
         self._note(0.0)
         if self._score and number > self._suspect:
             self._score = max(0.0, self._score - _RELIEF)
 
-    def refused(self, number: int, now: float, sent: int, *, in_vain: bool) -> None:
-        """The provider refused request `number` when `sent` had been sent; `in_vain` while it lets nothing through."""
+    def refused(self, number: float, now: float, sent: int, newest: float, *, in_vain: bool) -> None:
+        """The provider refused request `number` when `sent` had been sent, up to `newest`; `in_vain` while it lets
+        nothing through.
+        """
         if number <= self._judged or now < self._rests_until:
             return
         self._refused += 1
@@ -152,50 +196,52 @@ class RateEstimator:
         self._suspect = self._suspect if self._score else number
         self._score += 1
         if self._score >= _EVIDENCE:
-            self._suppose(now, sent)
+            self._suppose(now, sent, newest)
         elif self.is_set:
-            self._correct(now, sent)
+            self._correct(now, sent, newest)
 
-    def forget(self, sent: int) -> None:
-        """The provider has stated a limit: refusals of what was sent before are not evidence of another one."""
-        self.is_set, self._judged, self._score, self._in_vain = False, sent, 0.0, 0
+    def forget(self, newest: float) -> None:
+        """The provider has stated a limit: refusals of what was sent before, up to `newest`, are not evidence of
+        another one.
+        """
+        self.is_set, self._judged, self._score, self._in_vain = False, newest, 0.0, 0
         self._tried, self._share = 0, 0.0
 
-    def _suppose(self, now: float, sent: int) -> None:
+    def _suppose(self, now: float, sent: int, newest: float) -> None:
         """Most requests are refused: start the search for a rate, or restart it further down."""
         if not self.is_set:
             per_s = max(self._overall_per_s(now), _FIRST_PER_S)
         else:
             self._in_vain += _EVIDENCE_ANEW
             per_s = max(min(self.per_s(now) / 2, self._through_per_s(now, sent)), _LOWEST_PER_S)
-        if self._gives_up(now, sent):
+        if self._gives_up(now, newest):
             return
         self._care, self._score = 1, 0.0
-        self._restart(per_s, now, sent, searches=True)
+        self._restart(per_s, now, newest, searches=True)
         self._empty(now, sent)
 
-    def _correct(self, now: float, sent: int) -> None:
+    def _correct(self, now: float, sent: int, newest: float) -> None:
         """A request was refused at a rate that is about right."""
         is_early = now - self._from < _QUIET_S or self._taken < max(_QUIET_COUNT, self._refused_since / _MOSTLY)
         self._in_vain = self._in_vain + 1 if is_early else 0
-        if self._gives_up(now, sent):
+        if self._gives_up(now, newest):
             return
         per_s, span_s = self.per_s(now), now - self._empty_at
         if span_s < _LEAST_SPAN_S or sent - self._sent < _LEAST_COUNT:
             self._care *= 2
             per_s = max(min(_CUT * per_s, self._overall_per_s(now)), min(per_s / 2, self._base), _LOWEST_PER_S)
-            self._restart(per_s, now, sent, searches=self._searches)
+            self._restart(per_s, now, newest, searches=self._searches)
             return
         per_s = max(min(per_s, self._through_per_s(now, sent)), _LOWEST_PER_S)
         self._return_s = max(min(span_s, _LONGEST_RETURN_S), _SHORTEST_RETURN_S, _LEAST_COUNT / per_s)
-        self._restart(per_s, now, sent, searches=False)
+        self._restart(per_s, now, newest, searches=False)
         self._empty(now, sent)
 
-    def _gives_up(self, now: float, sent: int) -> bool:
+    def _gives_up(self, now: float, newest: float) -> bool:
         """Whether the rate is not what causes refusals; then no rate is kept for a while."""
         if self._in_vain < _IN_VAIN and not (self._tried >= _TRIAL_COUNT and self._share > _USELESS):
             return False
-        self.forget(sent)
+        self.forget(newest)
         self._rests_until = now + self._rest_s
         self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
         return True
@@ -215,7 +261,7 @@ class RateEstimator:
     def _empty(self, now: float, sent: int) -> None:
         self._empty_at, self._sent, self._refused = now, sent, 0
 
-    def _restart(self, per_s: float, now: float, sent: int, *, searches: bool) -> None:
+    def _restart(self, per_s: float, now: float, newest: float, *, searches: bool) -> None:
         self.is_set, self._searches, self._taken, self._pressed, self._refused_since = True, searches, 0, 0, 0
-        self._base, self._from, self._judged = per_s, now, sent
+        self._base, self._from, self._judged = per_s, now, newest
         self._next_at = now + 1 / self.per_s(now)

@@ -3,6 +3,9 @@
 Known limits are kept: requests and tokens per minute (`quotas`), set by the user or read from headers, and the waits
 that the provider asks for. Unknown ones are found out from refusals: how many at once (`concurrency_limit`), and how
 many per minute (`rate_estimator`). `retry` decides when a failed call is sent again.
+
+With `shared_limits`, all of these but the number at once are the account's, whatever processes use it. The user's own
+limits hold for each process.
 """
 
 from collections import deque
@@ -18,6 +21,8 @@ from crewrun.limits.permit import Permit
 from crewrun.limits.quotas import RequestQuota, TokenQuota
 from crewrun.limits.rate_estimator import RateEstimator
 from crewrun.limits.rate_headers import LONGEST_RESET_S
+from crewrun.limits.shared_limits import SharedLimits
+from crewrun.limits.shared_state import SharedState
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.messages import RateLimits
 
@@ -28,6 +33,8 @@ LONGEST_ASKED_S = 600.0
 _LONGEST_VAIN_S = 30.0
 # Directly after a reset something is left, or the headers are wrong; this many requests decide.
 _FIRST_AFTER = 2
+# So many replies without limits show that a provider which once stated them no longer does.
+_SILENT_REPLIES = 20
 Hold = Literal["at once", "asked", "in vain", "requests", "tokens", "rate"]
 
 
@@ -54,7 +61,12 @@ class RateLimiter:
         start: int | None = None,
         rpm: int | None = None,
         tpm: int | None = None,
+        shared: SharedLimits | None = None,
     ) -> None:
+        self._shared = shared
+        remembered = None if shared is None else shared.begin(anyio.current_time())
+        if start is not None and remembered is not None:
+            start = max(start, remembered)
         self._concurrency_limit = ConcurrencyLimit(ceiling, start)
         self._requests, self._tokens = RequestQuota(rpm), TokenQuota(tpm)
         self._learned = RateEstimator()
@@ -76,6 +88,12 @@ class RateLimiter:
         # The last request before all waited for a reset, and before the previous such wait.
         self._zero_after: int | None = None
         self._zero_before: int | None = None
+        # How many replies have not stated the limits that are remembered; None if one did, or none are.
+        self._silent_replies: int | None = None
+        self._adopted: SharedState | None = None
+        if shared is not None:
+            self._adopt(shared, anyio.current_time())
+            self._silent_replies = 0 if self._requests.per_min or self._tokens.per_min else None
 
     @property
     def in_flight(self) -> int:
@@ -111,14 +129,21 @@ class RateLimiter:
             case "requests" | "tokens":
                 quota = self._requests if self._hold == "requests" else self._tokens
                 kind = WaitKind(self._hold)
-                return Wait(kind, calls=calls, left_s=left_s, limit=quota.per_min, is_own=quota.is_own)
+                others = self._others
+                return Wait(kind, calls=calls, left_s=left_s, limit=quota.per_min, is_own=quota.is_own, others=others)
             case "rate":
-                per_min = round(self._learned.per_s(anyio.current_time()) * 60)
-                return Wait(WaitKind.RATE, calls=calls, left_s=left_s, limit=per_min)
+                learned = self._learned if self._shared is None else self._shared.state.estimator
+                per_min = round(learned.per_s(anyio.current_time()) * 60)
+                return Wait(WaitKind.RATE, calls=calls, left_s=left_s, limit=per_min, others=self._others)
         if self._hold is None or at_once >= self._concurrency_limit.ceiling:
             return None
         kind = WaitKind.CONCURRENCY if self._concurrency_limit.cuts else WaitKind.SLOW_START
         return Wait(kind, calls=calls, limit=at_once)
+
+    @property
+    def _others(self) -> int:
+        """How many other processes share the limits."""
+        return 0 if self._shared is None else self._shared.others(anyio.current_time())
 
     @property
     def next_s(self) -> float | None:
@@ -131,7 +156,7 @@ class RateLimiter:
         """A permit for a request of an estimated `tokens` now; None if it has to wait."""
         if self._queue or self._in_flight + 1 > self._concurrency_limit.now:
             return None
-        if not self.is_timed:
+        if not self.is_timed and self._shared is None:
             return self._take(tokens)
         now = anyio.current_time()
         return self._take(tokens, now) if self._earliest(tokens, now) <= now else None
@@ -152,18 +177,29 @@ class RateLimiter:
                 return self._take(tokens, now)
             await anyio.sleep_until(at)
 
+    def close(self) -> None:
+        """No more requests go out: give back what is set aside of limits that are shared."""
+        if self._shared is not None:
+            self._shared.close(anyio.current_time())
+
     def settle(
         self, permit: Permit, tokens: int | None, error: CallError | None = None, limits: RateLimits | None = None
     ) -> None:
         """The request has ended, with `error` if it failed, and used `tokens`, if known. Its reply had `limits`."""
         self._in_flight -= 1
         if permit.tokens is not None and tokens is not None and tokens >= 0:
+            if self._shared is not None:
+                self._shared.settle(tokens - permit.tokens.tokens, permit.at)
             self._tokens.settle(permit.tokens, tokens)
-        if limits is not None and limits is not self._followed:
+        if limits is None and self._silent_replies is not None:
+            self._doubt_remembered(error)
+        elif limits is not None and limits is not self._followed:
             self._follow(limits, permit, error)
         if error is None:
             self._in_vain = 0
             self._learned.succeeded(permit.number)
+            if self._shared is not None:
+                self._shared.succeeded(permit.at)
             self._concurrency_limit.grow(self._in_flight + 1, blind=not self.is_timed)
         else:
             self._heed(error, permit)
@@ -217,9 +253,45 @@ class RateLimiter:
             at, self._hold = later, "tokens"
         if self._learned.is_set and (later := self._learned.earliest(now)) > at:
             at, self._hold = later, "rate"
+        if self._shared is not None and at <= now:
+            at = self._earliest_shared(self._shared, tokens, now)
         if self._hold is None:
-            self.is_timed = bool(self._requests.per_min or self._tokens.per_min or self._learned.is_set)
+            is_limited = self._requests.per_min or self._tokens.per_min or self._learned.is_set
+            self.is_timed = bool(is_limited or (self._shared is not None and self._shared.state.is_limiting))
         return at
+
+    def _earliest_shared(self, shared: SharedLimits, tokens: int, now: float) -> float:
+        """When one more may go by the limits of all processes of the account, and what others have learned of them."""
+        room = max(0, int(self._concurrency_limit.now) - self._in_flight - 1)
+        at, self._hold = shared.earliest(tokens, 1 + min(len(self._queue), room), now)
+        if shared.state is not self._adopted:
+            self._adopt(shared, now)
+        if self._blocked_until > at:
+            at, self._hold = self._blocked_until, self._blocked_by
+        return at
+
+    def _adopt(self, shared: SharedLimits, now: float) -> None:
+        """Apply what other processes have learned, or earlier ones."""
+        state = self._adopted = shared.state
+        if state.blocked_until > max(now, self._blocked_until):
+            self._blocked_until, self._blocked_by = min(state.blocked_until, now + LONGEST_ASKED_S), "asked"
+            self.is_timed = True
+        rpm, tpm = state.requests.per_min, state.tokens.per_min
+        if rpm is not None and (allowed := self._requests.allowed(rpm)) != self._requests.per_min:
+            self._change(self._requests, allowed, self._sent, self._sent)
+        if tpm is not None and (allowed := self._tokens.allowed(tpm)) != self._tokens.per_min:
+            self._change(self._tokens, allowed, self._sent_tokens, self._sent)
+
+    def _doubt_remembered(self, error: CallError | None) -> None:
+        """Forget remembered limits that no reply states any longer."""
+        if error is not None or self._shared is None or self._silent_replies is None:
+            return
+        self._silent_replies += 1
+        if self._silent_replies == _SILENT_REPLIES:
+            self._silent_replies = None
+            self._shared.untell(anyio.current_time())
+            self._requests.forget()
+            self._tokens.forget()
 
     def _take(self, tokens: int, now: float | None = None) -> Permit:
         """Issue a permit. `now` is None if no limit needs it: reading a clock costs more than the rest of this."""
@@ -231,6 +303,10 @@ class RateLimiter:
         permit = Permit(self._sent, self._episode)
         if now is None:
             return permit
+        if self._shared is not None:
+            permit.at = now
+            self._shared.take(tokens)
+            self._shared.at_once = min(int(self._concurrency_limit.now), max(self._shared.at_once, self._in_flight))
         if self._requests.per_min:
             self._requests.take(now)
         if self._tokens.per_min:
@@ -264,7 +340,11 @@ class RateLimiter:
         self._in_vain += is_new
         if self._in_vain > 1 and asked_s is None:
             self.block(min(_LONGEST_VAIN_S, 2.0 ** min(self._in_vain - 3, 10)), "in vain")
-        self._learned.refused(permit.number, now, self._sent, in_vain=self._in_vain > 2)
+        in_vain = self._in_vain > 2
+        if self._shared is not None:
+            self._shared.refused(permit.at, now, in_vain=in_vain)
+        else:
+            self._learned.refused(permit.number, now, self._sent, self._sent, in_vain=in_vain)
         self.is_timed = self.is_timed or self._learned.is_set
 
     def block(self, wait_s: float, by: Hold = "asked") -> None:
@@ -273,15 +353,22 @@ class RateLimiter:
         if until > self._blocked_until:
             self._blocked_until, self._blocked_by = until, by
             self.is_timed = True
+            # A longer wait is decided by each run: it may be beyond its deadline.
+            if self._shared is not None and by == "asked" and wait_s <= LONGEST_ASKED_S:
+                self._shared.block(until, anyio.current_time())
 
     def _follow(self, limits: RateLimits, permit: Permit, error: CallError | None) -> None:
         """Apply limits from headers. Replies come out of order, so those of older requests are ignored."""
+        if limits.requests_per_min or limits.tokens_per_min:
+            self._silent_replies = None
         if permit.number >= self._changed_by:
             rpm, tpm = limits.requests_per_min, limits.tokens_per_min
             if rpm is not None and (allowed := self._requests.allowed(rpm)) != self._requests.per_min:
-                self._change(self._requests, allowed, self._sent, permit)
+                self._change(self._requests, allowed, self._sent, permit.number)
             if tpm is not None and (allowed := self._tokens.allowed(tpm)) != self._tokens.per_min:
-                self._change(self._tokens, allowed, self._sent_tokens, permit)
+                self._change(self._tokens, allowed, self._sent_tokens, permit.number)
+            if self._shared is not None:
+                self._shared.tell(rpm, tpm, permit.at, anyio.current_time())
             # The same object will mean the same again, as it has no remaining counts.
             self._followed = limits if limits.remaining_requests is limits.remaining_tokens is None else None
         if error is not None and error.retry_after_s is not None:
@@ -293,7 +380,7 @@ class RateLimiter:
             if left == 0 and reset_s and reset_s <= LONGEST_RESET_S:
                 self._heed_zero(reset_s, permit)
 
-    def _change(self, quota: RequestQuota | TokenQuota, per_min: int, sent: int, permit: Permit) -> None:
+    def _change(self, quota: RequestQuota | TokenQuota, per_min: int, sent: int, number: int) -> None:
         now = anyio.current_time()
         age_s = now - self._began
         in_window = sent if age_s <= 60 else int(sent * 60 / age_s)
@@ -301,7 +388,7 @@ class RateLimiter:
             self._episode += 1  # requests in flight went out under the old limit
         self._learned.forget(self._sent)
         quota.begin(per_min, in_window, max(self._began, now - 60), now)
-        self._changed_by = permit.number
+        self._changed_by = number
         self.is_timed = True
 
     def _heed_zero(self, reset_s: float, permit: Permit) -> None:

@@ -39,6 +39,7 @@ class Wait:
         left_s: seconds until the next call goes out, in an outage until the run gives up; None if that is not known.
         limit: a limit per minute, or of calls at once.
         is_own: whether the user set that limit, and not the provider.
+        others: how many other processes share it.
         cause: the last failure, in words.
         address, reason: of a connection that was not made, `127.0.0.1:8123` and `Connection refused`.
         spent_usd, limit_usd: of the budget.
@@ -53,6 +54,7 @@ class Wait:
     left_s: float | None = None
     limit: int | None = None
     is_own: bool = False
+    others: int = 0
     cause: str | None = None
     address: str | None = None
     reason: str | None = None
@@ -78,6 +80,11 @@ class Wait:
         rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
         return {name: value for name, value in rounded.items() if value not in (None, "", False)}
 
+    @property
+    def shared_with(self) -> str:
+        """`, shared by 3 processes`; empty if no other process shares the limit."""
+        return f", shared by {self.others + 1} processes" if self.others else ""
+
     def __str__(self) -> str:
         """`limiting` of --progress json."""
         wait_s = ceil(self.left_s or 0.0)
@@ -92,9 +99,9 @@ class Wait:
             case WaitKind.REFUSALS:
                 return f"429s: {wait_s} s until the next try"
             case WaitKind.REQUESTS | WaitKind.TOKENS:
-                return f"{self.limit or 0:,} {self.kind}/min"
+                return f"{self.limit or 0:,} {self.kind}/min{self.shared_with}"
             case WaitKind.RATE:
-                return f"429s: about {self.limit:,} requests/min"
+                return f"429s: about {self.limit:,} requests/min{self.shared_with}"
             case WaitKind.CONCURRENCY:
                 return f"429s: {self.limit} at once"
             case WaitKind.SLOW_START:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
 from crewrun.mcp.server import McpServer
+from crewrun.mcp.variables import filled
 
 
 class ListedTool(NamedTuple):
@@ -40,11 +41,12 @@ async def open_session(server: McpServer) -> AsyncIterator["Session"]:
     from mcp.client.streamable_http import streamable_http_client
     from mcp.shared._httpx_utils import create_mcp_http_client
 
+    server = filled(server)
     async with AsyncExitStack() as stack:
         transport: Any
         if server.transport == "stdio":
             parameters = StdioServerParameters(
-                command=server.command, args=list(server.args), env=dict(server.env), cwd=server.cwd
+                command=server.command, args=list(server.args), env=dict(server.env), cwd=server.working_directory
             )
             transport = stdio_client(parameters)
         elif server.transport == "sse":

@@ -1,23 +1,29 @@
 """`McpServer`: how a server is reached, and which of its tools an agent gets. `servers` opens it."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crewrun.errors import DefinitionError
+from crewrun.redaction.values import is_secret_name, secrets_of_url
 
 Transport = Literal["stdio", "http", "sse"]
-# Which tools an agent gets: their names, or a function of a tool's name that says whether it is one.
-ToolFilter = tuple[str, ...] | Callable[[str], bool] | None
+# Which tools an agent gets: their names, or a function of the agent, the server's name, and a tool, which is a mapping
+# with `name`, `description` and `inputSchema`.
+ToolFilter = tuple[str, ...] | Callable[[Any, str, Mapping[str, Any]], bool] | None
+_HIDDEN = "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class McpServer:
     """A server, either a process of its own or one at a URL.
 
-    Transport `stdio` has `command`, `args`, `env` and `cwd`; `http`, which is streamable HTTP, and the older `sse` have
-    `url` and `headers`. `name` is the first part of the tools' names. Agents get the tools that `tools` names or
-    accepts, all by default.
+    Transport `stdio` has `command`, `args`, `env` and `cwd`, which counts from `folder`; `http`, which is streamable
+    HTTP, and the older `sse` have `url` and `headers`, and `verify` for their certificates. `${NAME}` in `env` and
+    `headers` stands for an environment variable. The tools' names begin with `prefix`, which may be empty, or with
+    `name`. Agents get the tools that `tools` names or accepts, all by default. `written_at` is the place in the user's
+    file.
 
     All rows of a process share `connections` sessions. With `sessions` "row" each row has its own, closed when the row
     ends, for servers that remember what they were asked. A session that is not open after `connect_timeout_s` counts as
@@ -33,6 +39,7 @@ class McpServer:
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
+    folder: str | None = None
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tools: ToolFilter = None
@@ -42,6 +49,9 @@ class McpServer:
     tool_timeout_s: float | None = None
     cache_tools_list: bool = True
     allow_private: bool = False
+    verify: bool | str = True
+    prefix: str | None = None
+    written_at: str = ""
 
     def __post_init__(self) -> None:
         is_process = self.transport == "stdio"
@@ -57,8 +67,9 @@ class McpServer:
     def key(self) -> tuple[Any, ...]:
         """What two servers have in common that share their sessions: all but the names and choice of tools."""
         return (
-            *(self.transport, self.command, self.args, tuple(sorted(self.env.items())), self.cwd),
-            *(self.url, tuple(sorted(self.headers.items())), self.sessions, self.connections, self.allow_private),
+            *(self.transport, self.command, self.args, tuple(sorted(self.env.items())), self.cwd, self.folder),
+            *(self.url, tuple(sorted(self.headers.items())), self.verify),
+            *(self.sessions, self.connections, self.allow_private),
         )
 
     @property
@@ -66,36 +77,53 @@ class McpServer:
         """What the server is reached by, for messages: its command line, or its URL."""
         return self.url or " ".join((self.command, *self.args))
 
-    def takes(self, tool: str) -> bool:
-        """Whether agents get the tool of this name."""
-        return self.tools is None or (self.tools(tool) if callable(self.tools) else tool in self.tools)
+    @property
+    def working_directory(self) -> str | None:
+        """Where the process of a server starts; None for our own."""
+        if self.folder is None:
+            return self.cwd
+        return os.path.join(self.folder, self.cwd or "")
 
     def __fingerprint__(self) -> dict[str, Any]:
-        """What decides the tools' results: no values of variables and headers, which may be secrets that change."""
+        """What decides the tools' results; without secrets, which may be renewed, and inherited variables."""
         fields = {
             "transport": self.transport,
             "name": self.name,
             "command": self.command,
-            "args": self.args,
-            "env": sorted(self.env),
+            "args": list(_without_secrets(self.args)),
+            "env": _deciding(self.env),
             "cwd": self.cwd,
-            "url": self.url,
+            "url": _url_without_secrets(self.url),
             "headers": sorted(self.headers),
             "tools": self.tools,
             "sessions": self.sessions,
+            "prefix": self.prefix,
         }
-        return {name: value for name, value in fields.items() if value not in (None, "", (), [], "run")}
+        return {name: value for name, value in fields.items() if value not in (None, "", (), [], {}, "run")}
 
 
-def as_servers(values: Any) -> Any:
-    """The servers of an agent's `mcps`; None is no servers. Pydantic refuses what is not a list."""
-    if values is None:
-        return []
-    return [as_server(value) for value in values] if isinstance(values, list | tuple) else values
+def _deciding(env: Mapping[str, str]) -> dict[str, str | None]:
+    """The variables, with the values of those that are neither secret nor the same as outside of the server."""
+    inherited = {name for name, value in env.items() if os.environ.get(name) == value}
+    return {
+        name: None if is_secret_name(name) else value for name, value in sorted(env.items()) if name not in inherited
+    }
 
 
-def as_server(value: Any) -> McpServer:
-    """`value` as an McpServer. Raises DefinitionError for what is none."""
-    if isinstance(value, McpServer):
-        return value
-    raise DefinitionError(f"{value!r} is no MCP server")
+def _without_secrets(args: tuple[str, ...]) -> Iterator[str]:
+    """`args` with `…` for the value of a flag with a secret name: `--api-key X`, `--api-key=X`."""
+    is_secret = False
+    for arg in args:
+        flag, equals, value = arg.partition("=")
+        is_flag = flag.startswith("-")
+        if is_secret and not is_flag:
+            yield _HIDDEN
+        else:
+            yield f"{flag}={_HIDDEN}" if is_flag and value and is_secret_name(flag) else arg
+        is_secret = is_flag and not equals and is_secret_name(flag)
+
+
+def _url_without_secrets(url: str) -> str:
+    for secret in sorted(secrets_of_url(url), key=len, reverse=True):
+        url = url.replace(secret, _HIDDEN) if secret else url
+    return url

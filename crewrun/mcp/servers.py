@@ -49,6 +49,12 @@ async def close_server(server: McpServer) -> None:
         await run_in_mcp_loop(_close, server)
 
 
+def close_server_sync(server: McpServer) -> None:
+    """As `close_server`, for sync code."""
+    if server.key in _open:
+        run_in_mcp_loop_sync(_close, server)
+
+
 def _connection(server: McpServer) -> Connection:
     connection = _open.get(server.key)
     if connection is None:

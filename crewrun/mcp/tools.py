@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from crewrun.mcp.choice import chosen_from
 from crewrun.mcp.sdk import ListedTool
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.servers import call_tool, call_tool_sync, list_tools, list_tools_sync
+from crewrun.mcp.tool_names import tool_name
 from crewrun.tools.base import DEFAULT_TIMEOUT_S, BaseTool
 
 
@@ -24,7 +26,7 @@ class McpTool(BaseTool):
     def of(cls, server: McpServer, listed: ListedTool) -> "McpTool":
         """The tool `{server}_{tool}`, as CrewAI names it."""
         return cls(
-            name=f"{server.name}_{listed.name}",
+            name=tool_name(server.name if server.prefix is None else server.prefix, listed.name),
             description=listed.description,
             args_schema=_arguments(listed.schema),
             timeout_s=server.tool_timeout_s or DEFAULT_TIMEOUT_S,
@@ -42,34 +44,41 @@ class McpTool(BaseTool):
         return await call_tool(self.server, self.listed, arguments)
 
 
-# By all that decides them, so that each is one object for all rows.
+# All tools of a server, by what decides them, so that each is one object for all rows.
 _tools: dict[tuple[Any, ...], list[McpTool]] = {}
 
 
-async def tools_of(server: McpServer) -> list[McpTool]:
-    """The tools of `server` that agents get. Raises UsageError without the SDK, ToolFailed if it does not answer."""
+async def tools_of(server: McpServer, agent: Any = None) -> list[McpTool]:
+    """The tools of `server` that `agent` gets.
+
+    Raises UsageError without the SDK, ToolFailed if the server does not answer or has no tool of a name in `tools`.
+    """
     if not server.cache_tools_list or (tools := _tools.get(_key(server))) is None:
-        tools = _chosen(server, await list_tools(server))
-    return tools
+        tools = _all_tools(server, await list_tools(server))
+    return _chosen(server, tools, agent)
 
 
-def tools_of_sync(server: McpServer) -> list[McpTool]:
+def tools_of_sync(server: McpServer, agent: Any = None) -> list[McpTool]:
     """As `tools_of`, for sync code."""
     if not server.cache_tools_list or (tools := _tools.get(_key(server))) is None:
-        tools = _chosen(server, list_tools_sync(server))
-    return tools
+        tools = _all_tools(server, list_tools_sync(server))
+    return _chosen(server, tools, agent)
+
+
+def _chosen(server: McpServer, tools: list[McpTool], agent: Any) -> list[McpTool]:
+    names = {listed.name for listed in chosen_from([tool.listed for tool in tools], server, agent)}
+    return [tool for tool in tools if tool.listed.name in names]
 
 
 def _key(server: McpServer) -> tuple[Any, ...]:
-    return (server.key, server.name, server.tools, server.tool_timeout_s)
+    return (server.key, server.name, server.prefix, server.tool_timeout_s)
 
 
-def _chosen(server: McpServer, listed: list[ListedTool]) -> list[McpTool]:
-    """The tools that `server` lets through; the same objects as last time if the list is the same."""
-    chosen = [tool for tool in listed if server.takes(tool.name)]
+def _all_tools(server: McpServer, listed: list[ListedTool]) -> list[McpTool]:
+    """The tools in the list; the same objects as last time if the list is the same."""
     tools = _tools.get(_key(server))
-    if tools is None or [tool.listed for tool in tools] != chosen:
-        tools = _tools[_key(server)] = [McpTool.of(server, tool) for tool in chosen]
+    if tools is None or [tool.listed for tool in tools] != listed:
+        tools = _tools[_key(server)] = [McpTool.of(server, tool) for tool in listed]
     return tools
 
 

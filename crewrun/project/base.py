@@ -5,12 +5,13 @@ import sys
 from functools import cached_property
 from typing import Any, TypeVar, get_args
 
-from crewrun.errors import DefinitionError
 from crewrun.project.config import ConfigAttribute, EntryKind
 from crewrun.project.fresh_crew import fresh_crew
 from crewrun.project.marks import names_of
 
 C = TypeVar("C", bound=type)
+
+_MCP_CONNECT_TIMEOUT_S = 30  # as in CrewAI
 
 
 def CrewBase(cls: C) -> C:  # noqa: N802  (CrewAI's name for it)
@@ -39,7 +40,7 @@ def _set_up(cls: type) -> None:
         attributes[f"{kind}s_config"] = ConfigAttribute(kind, value, folders)
         attributes[f"{kind}s"] = _all_made(kind)
     if not hasattr(cls, "get_mcp_tools"):
-        attributes["get_mcp_tools"] = _no_mcp
+        attributes["get_mcp_tools"] = _mcp_tools
     for name, value in attributes.items():
         setattr(cls, name, value)
 
@@ -71,7 +72,16 @@ def _folder(cls: type) -> str:
     return os.path.dirname(os.path.abspath(getattr(module, "__file__", None) or "x"))
 
 
-def _no_mcp(self: Any, *names: str) -> list[Any]:
-    if not getattr(self, "mcp_server_params", None):
+def _mcp_tools(self: Any, *names: str) -> list[Any]:
+    """The tools in `names`, or all, of the servers in the attribute `mcp_server_params`; none without that.
+
+    The servers are shared by all rows; one that does not answer within `mcp_connect_timeout` seconds has failed. Raises
+    DefinitionError for parameters that name no server.
+    """
+    params = getattr(self, "mcp_server_params", None)
+    if not params:
         return []
-    raise DefinitionError(f"{type(self).__name__}: tools of MCP servers are not supported by this version of crewrun")
+    from crewrun.mcp.adapter import MCPServerAdapter  # few classes have servers
+
+    timeout_s = getattr(self, "mcp_connect_timeout", _MCP_CONNECT_TIMEOUT_S)
+    return MCPServerAdapter(params, connect_timeout=timeout_s).tools.filter_by_names(names or None)

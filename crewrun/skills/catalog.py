@@ -56,7 +56,7 @@ class SkillCatalog:
         if id(own) not in self._toolboxes:
             tool = loader_of(self.loadable, self._tool_name(own))
             # The entry refers to `own`, so that no other toolbox can get its id.
-            self._toolboxes[id(own)] = (Toolbox([*own.tools.values(), tool]), own)
+            self._toolboxes[id(own)] = (Toolbox([*own.entries, tool]), own)
         return self._toolboxes[id(own)][0]
 
     def _tool_name(self, own: Toolbox) -> str:

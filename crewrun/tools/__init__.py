@@ -50,6 +50,7 @@ BUILT_IN = {
 _HOME = {
     **BUILT_IN,
     "BaseTool": "crewrun.tools.base",
+    "MCPServerAdapter": "crewrun.mcp.adapter",  # a name only: its module is above this package
     "ToolFailed": "crewrun.errors",
     "ToolExecutionFailedError": "crewrun.tools.tool_failure",
     "ToolFailure": "crewrun.tools.tool_failure",

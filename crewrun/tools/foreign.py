@@ -10,6 +10,7 @@ from crewrun.errors import DefinitionError
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import secrets_in
 from crewrun.tools.base import BaseTool, FunctionTool, tool, unset_variables
+from crewrun.tools.deferred import DeferredToolList
 
 # In order of preference. LangChain's `func` and `coroutine` are the user's own function; its `_run` and `_arun` need a
 # config.
@@ -72,6 +73,8 @@ def as_tools(values: Any) -> Any:
     """The tools of a `tools=` field; None is no tools. Pydantic refuses what is not a list."""
     if values is None:
         return []
+    if isinstance(values, DeferredToolList):
+        return values.deferred
     return [as_tool(value) for value in values] if isinstance(values, list | tuple) else values
 
 

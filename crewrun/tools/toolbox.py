@@ -29,6 +29,7 @@ from crewrun.redaction.values import secrets_in
 from crewrun.row_context import RowContext, new_row_context, use_row_context
 from crewrun.row_events import Failure, Span, ToolUse
 from crewrun.tools.base import BaseTool
+from crewrun.tools.deferred import DeferredTools
 from crewrun.tools.schema import json_schema
 from crewrun.tools.shared_calls import SharedCall, SharedCalls, check_shared, current_shared_calls, shared_call
 from crewrun.tools.tool_call import ToolResult, call_tool, failed_result, failure_of
@@ -42,25 +43,29 @@ from crewrun.tools.tool_failure import (
 from crewrun.tools.written_arguments import read_arguments
 
 # OpenAI's limit for the name of a function: https://platform.openai.com/docs/api-reference/chat/create
-_MAX_NAME_CHARS = 64
+MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class Toolbox:
-    """Tools by the names that models see."""
+    """Tools by the names that models see. `deferred` stand for more, which an agent adds when it works."""
 
     def __init__(self, tools: Iterable[BaseTool]) -> None:
         """A second tool with the same name gets a number. Raises DefinitionError if one has no schema."""
         self.tools: dict[str, BaseTool] = {}
+        self.deferred: tuple[DeferredTools, ...] = ()
         self._versions: dict[BaseTool, str] = {}
         specs = []
         for tool in tools:
+            if isinstance(tool, DeferredTools):
+                self.deferred = (*self.deferred, tool)
+                continue
             if any(tool is other for other in self.tools.values()):
                 continue
             name = wire_name(tool.name)
             number = 2
             while name in self.tools:
-                name, number = f"{wire_name(tool.name)[: _MAX_NAME_CHARS - 4]}_{number}", number + 1
+                name, number = f"{wire_name(tool.name)[: MAX_NAME_CHARS - 4]}_{number}", number + 1
             learn(secrets_in({"tool": tool}))
             if not tool.description.strip():
                 raise DefinitionError(f"tool {tool.name!r} has no description; the model is told what it does by that")
@@ -70,7 +75,12 @@ class Toolbox:
         self.specs = tuple(specs)
 
     def __bool__(self) -> bool:
-        return bool(self.tools)
+        return bool(self.tools or self.deferred)
+
+    @property
+    def entries(self) -> list[BaseTool]:
+        """All that another toolbox needs to have the same tools."""
+        return [*self.tools.values(), *self.deferred]
 
     def resolve(self, name: str) -> str | None:
         """The name here of the tool that a model means by `name`, or None. `functions.search` means `search`."""
@@ -257,6 +267,6 @@ def _shared_calls(tool: BaseTool) -> SharedCalls | None:
 NO_TOOLS = Toolbox(())
 
 
-def wire_name(name: str) -> str:
+def wire_name(name: str, most: int | None = MAX_NAME_CHARS) -> str:
     """`name` as providers accept it: letters, digits, `_` and `-`, at most 64; in lower case and without blanks."""
-    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:_MAX_NAME_CHARS] or "tool"
+    return _NOT_IN_NAMES.sub("_", name.strip()).strip("_").lower()[:most] or "tool"

@@ -131,7 +131,7 @@ class Trial:
     def refused(self, count: int = 1) -> None:
         for _ in range(count):
             self.sent += 1
-            self.estimator.refused(self.sent, self.now, self.sent, in_vain=False)
+            self.estimator.refused(self.sent, self.now, self.sent, self.sent, in_vain=False)
 
     def per_s(self) -> float:
         return self.estimator.per_s(self.now)
@@ -328,7 +328,7 @@ def test_refusals_of_what_was_sent_before_a_change_have_had_their_effect() -> No
     trial = limited()
     before = trial.sent
     for number in range(before - 20, before + 1):
-        trial.estimator.refused(number, 61.0, before, in_vain=False)
+        trial.estimator.refused(number, 61.0, before, before, in_vain=False)
     assert (trial.estimator.is_set, trial.per_s()) == (True, 1.0)
 
 
@@ -337,7 +337,7 @@ def test_refusals_while_nothing_is_let_through_are_no_matter_of_how_fast() -> No
     trial = limited()
     for _ in range(8):
         trial.sent += 1
-        trial.estimator.refused(trial.sent, trial.now, trial.sent, in_vain=True)
+        trial.estimator.refused(trial.sent, trial.now, trial.sent, trial.sent, in_vain=True)
     assert trial.per_s() == 1.0
 
 

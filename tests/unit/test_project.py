@@ -476,8 +476,8 @@ def test_what_is_wrong_in_a_file_is_told_with_its_place(
             id="a name in a dict",
         ),
         pytest.param(
-            "mcp_server_params = [{'url': 'http://x'}]\n@agent\ndef a(self):\n    return self.get_mcp_tools()",
-            "Wrong: tools of MCP servers are not supported by this version of crewrun",
+            "mcp_server_params = [{'host': 'x'}]\n@agent\ndef a(self):\n    return self.get_mcp_tools()",
+            "an MCP server has neither command nor url",
             id="MCP",
         ),
     ],

@@ -98,7 +98,7 @@ def _written(line: Line) -> bytes:
 def _job(entry: Entry) -> Job:
     """A job as the wire has it. Raises ServerError for anything else."""
     try:
-        files = [text_of(entry.get(name)) for name in ("output_file", "error_file")]
+        files = [_file_id(entry.get(name)) for name in ("output_file", "error_file")]
         results = tuple(f"/files/{file_id}/content" for file_id in files if file_id)
         state = _STATES.get(str(entry["status"]).upper(), JobState.PENDING)
         if state is JobState.FAILED and results:
@@ -116,6 +116,11 @@ def _job(entry: Entry) -> Job:
         )
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
         raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
+
+
+def _file_id(value: Any) -> str:
+    """The id of a file, which some servers give as an object."""
+    return text_of(value.get("id") if isinstance(value, Mapping) else value)
 
 
 def _problem(error: Any) -> JobProblem:

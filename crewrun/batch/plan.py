@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from crewrun.batch.cache_estimate import CacheEstimate
 from crewrun.batch.canary import Sample, draw
 from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, need_texts, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
@@ -57,7 +58,8 @@ _MAX_FAILING = 20
 @dataclass(slots=True)
 class Plan:
     """`rows` would run, `done` are done already, `elsewhere` are in other shards than `shard`. Estimates are None where
-    nothing is known in advance; costs are in US dollars, times in seconds. `repeat` is None if no row has ended before.
+    nothing is known in advance; costs are in US dollars, times in seconds. `prompt_cache` is what of the prompts comes
+    from providers' caches, which costs do not assume. `repeat` is None if no row has ended before.
     """
 
     rows: int = 0
@@ -72,6 +74,7 @@ class Plan:
     completion_tokens: Range | None = None
     cost_usd: Range | None = None
     tiers: Mapping[str, TierEstimate] = field(default_factory=dict)
+    prompt_cache: CacheEstimate | None = None
     duration_s: Range | None = None
     answers_known: int = 0
     repeat: Repeat | None = None
@@ -98,6 +101,7 @@ class Plan:
             "completion_tokens": _json(self.completion_tokens, 0),
             "cost_usd": _json(self.cost_usd, 6),
             **({"tiers": {tier: _tier_json(part) for tier, part in self.tiers.items()}} if self.tiers else {}),
+            **({"prompt_cache": self.prompt_cache.to_json()} if self.prompt_cache is not None else {}),
             "duration_s": _json(self.duration_s, 1),
             "answers_known": self.answers_known,
             "repeat": self.repeat.to_json() if self.repeat is not None else None,
@@ -286,6 +290,7 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
             plan.notes.append(
                 "the provider has no discount for this model in batch jobs: they cost as much as live calls"
             )
+    plan.prompt_cache = estimator.cache.estimate(each, plan.prompt_tokens.mean)
     at_once = min(settings.rows_at_once, plan.rows)
     work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
     row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))

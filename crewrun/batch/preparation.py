@@ -28,6 +28,7 @@ from crewrun.batch.locations import (
     output_path,
     run_folder,
 )
+from crewrun.batch.mcp_servers import has_work, open_servers
 from crewrun.batch.output_layout import check_terminal, plain_note, table_of
 from crewrun.batch.page_path import check_report
 from crewrun.batch.preflight import (
@@ -85,13 +86,15 @@ class Calls:
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of the input. `open_again` opens the input from its start, by default with the same `offset` and
-    `limit`, unless it `is_once`. With `may_change` rows have ids from a field, and one may have changed.
+    `limit`, unless it `is_once`. With `may_change` rows have ids from a field, and one may have changed. `target` is
+    what they run, or where each makes its own crew, that of the first row.
     """
 
     source: Source
     open_again: Callable[..., Source]
     is_once: bool
     may_change: bool
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,14 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
     if calls.in_jobs:
         check_jobs(request.settings, places)
     rows = await check_inputs(request, places, calls, resources)
+    is_repeat = places.folder is not None and places.folder.is_used
+    needs_servers = request.settings.is_here and not request.settings.replay
+    if needs_servers and not is_repeat:
+        await open_servers(rows.target)
     opened, repeat = await open_run(request, places, calls, rows, resources)
+    if needs_servers and is_repeat and has_work(repeat):
+        async with closed_on_failure(opened.state if opened else None):
+            await open_servers(rows.target)
     return PreparedRun(request, options, places, calls, rows, opened, repeat)
 
 
@@ -218,7 +228,7 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    return Rows(source, open_again, readable.is_once, may_change)
+    return Rows(source, open_again, readable.is_once, may_change, target)
 
 
 async def open_run(

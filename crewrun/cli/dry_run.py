@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crewrun.batch.cache_estimate import CacheEstimate
     from crewrun.batch.plan import Plan
     from crewrun.batch.row_estimate import Range, TierEstimate
     from crewrun.batch.settings import BatchSettings
@@ -53,6 +54,8 @@ def lines(plan: "Plan") -> list[str]:
         report.append(f"tokens: {tokens}")
         report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
         report += [_tier(tier, part) for tier, part in plan.tiers.items()]
+        if plan.prompt_cache is not None:
+            report.append(_prompt_cache(plan.prompt_cache))
         report.append(f"time: {_range(plan.duration_s, duration)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
         report.append(f"the length of answers is {last}; --canary 100 measures it")
@@ -76,6 +79,16 @@ def _tier(tier: str, part: "TierEstimate") -> str:
         return f"{calls}, cost unknown"
     saved = f", at standard {_range(part.standard_usd, money)}" if part.standard_usd != part.cost_usd else ""
     return f"{calls}, {_range(part.cost_usd, money)}{saved}"
+
+
+def _prompt_cache(cached: "CacheEstimate") -> str:
+    from crewrun.cli.wording import money, share
+
+    part = f"about {round(cached.cached_prompt_tokens):,} tokens in ({share(cached.share)} of them)"
+    saved = (
+        f", which saves about {money(cached.saved_usd)} of that" if cached.saved_usd and cached.saved_usd > 0 else ""
+    )
+    return f"  expected from the provider's prompt cache: {part}{saved}"
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

@@ -84,6 +84,12 @@ class Price:
         factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
         return Most(prompt_tokens * dearest.prompt * factor, answer_tokens * dearest.completion * factor)
 
+    @property
+    def is_cheaper_cached(self) -> bool:
+        """Whether prompt tokens cost less if they are read from the provider's cache."""
+        bands = self._bands(self.tier, None)
+        return any(band.rates.cached_prompt < band.rates.prompt for band in bands)
+
     def _bands(self, tier: str, at: datetime | None) -> Schedule:
         by_tier = self.schedules
         if self.off_peak is not None and self.off_peak.is_open(at or datetime.now(UTC)):

@@ -16,6 +16,7 @@ from crewrun.limits import rate_headers
 from crewrun.llm.endpoints import proxy_for
 from crewrun.llm.parameters import fields_of
 from crewrun.llm.transports.bodies import ENCODINGS
+from crewrun.llm.transports.cache_hints import add_hints
 from crewrun.llm.transports.chat_json import message_on_wire, read_completion, schema_on_wire, tool_on_wire
 from crewrun.llm.transports.http.client import DirectClient
 from crewrun.llm.transports.http.exchange import HttpClient, HttpReply, HttpRoute, http_route
@@ -93,6 +94,8 @@ def body_of(request: ChatRequest) -> bytes:
         fields["tools"] = [tool_on_wire(spec) for spec in request.tools]
     if request.schema:
         fields["response_format"] = schema_on_wire(request.schema)
+    if request.cache_hints is not None:
+        add_hints(fields, request.cache_hints)
     try:
         return to_json(fields)
     except PydanticSerializationError:

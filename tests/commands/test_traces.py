@@ -43,8 +43,15 @@ def collector() -> Iterator[Collector]:
 def traced(place: Place, collector: Collector, *flags: str, code: int = 0, **env: str) -> Received:
     """What the collector has after one run."""
     collector.received = Received()
-    place.batch(*flags, code=code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **env)
+    run(place, *flags, code=code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **env)
     return collector.received
+
+
+def run(place: Place, *flags: str, code: int = 0, **env: str) -> None:
+    """One run, with these variables."""
+    done = place.forks.crewrun("batch", "in.jsonl", *flags, cwd=place.folder, env=place.env | env)
+    place.stderr = done.stderr
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
 
 def tree(spans: list[ReceivedSpan], parent: str = "") -> list[Any]:
@@ -249,9 +256,10 @@ def test_a_collector_that_takes_nothing_costs_no_row(place: Place, status: int |
     with Collector(status or 200) as broken:
         url = broken.url
         if status is not None:
-            place.batch("-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_METRICS_EXPORTER="none")
+            run(place, "-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_METRICS_EXPORTER="none")
     if status is None:
-        place.batch(
+        run(
+            place,
             "-m",
             "offline",
             OTEL_EXPORTER_OTLP_ENDPOINT=url,
@@ -271,7 +279,7 @@ def test_a_collector_that_hangs_delays_the_end_only_so_long(place: Place) -> Non
     with Collector(hangs=True) as hanging:
         began = time.monotonic()
         env = {"OTEL_BSP_EXPORT_TIMEOUT": "300", "OTEL_METRICS_EXPORTER": "none"}
-        place.batch("-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=hanging.url, **env)
+        run(place, "-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=hanging.url, **env)
         assert time.monotonic() - began < 20
         assert hanging.posts == 1
     assert "telemetry: 12 spans did not reach the collector" in place.stderr
@@ -284,9 +292,9 @@ def test_what_cannot_be_sent_is_refused_where_it_is_asked_for(place: Place) -> N
     """
     place.rows(*topics(1))
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    place.batch("-m", "offline", "--otel", code=2, **env)
+    run(place, "-m", "offline", "--otel", code=2, **env)
     assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: crewrun speaks http/protobuf" in place.stderr
-    place.batch("-m", "offline", **env)
+    run(place, "-m", "offline", **env)
     assert "warning: no telemetry is sent: OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in place.stderr
 
 
@@ -314,7 +322,7 @@ def test_when_it_is_off_nothing_is_imported(place: Place, flags: list[str], env:
     (place.folder / "tools.py").write_text(MODULES)
     (place.folder / "crew.yaml").write_text(CREW)
     place.rows(*topics(1))
-    place.batch(*flags, "--log-prompts", **env)
+    run(place, *flags, "--log-prompts", **env)
     log = (place.folder / STATE / "log.jsonl").read_text()
     assert "none" in log
     assert "opentelemetry" not in log

@@ -3,14 +3,15 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from support.command import topics
+from support.command import crewrun, topics
 from support.otlp_receiver import Collector, Received, ReceivedSpan
 from support.workspace import KEY, STATE, Place
 
+ONLY_TRACES = {"OTEL_METRICS_EXPORTER": "none"}
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
 CREW = """\
 agents:
@@ -40,16 +41,16 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
-def traced(place: Place, collector: Collector, *flags: str, code: int = 0, **env: str) -> Received:
+def traced(place: Place, collector: Collector, *flags: str, env: Mapping[str, str] = {}, code: int = 0) -> Received:
     """What the collector has after one run."""
     collector.received = Received()
-    run(place, *flags, code=code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **env)
+    run(place, *flags, code=code, env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **env})
     return collector.received
 
 
-def run(place: Place, *flags: str, code: int = 0, **env: str) -> None:
+def run(place: Place, *flags: str, env: Mapping[str, str], code: int = 0) -> None:
     """One run, with these variables."""
-    done = place.forks.crewrun("batch", "in.jsonl", *flags, cwd=place.folder, env=place.env | env)
+    done = place.forks.crewrun("batch", "in.jsonl", *flags, cwd=place.folder, env={**place.env, **env})
     place.stderr = done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
@@ -196,7 +197,7 @@ def test_contents_are_sent_with_log_prompts_only_and_without_secrets(place: Plac
     assert "snow \u202e\x1b[31m \U0001f600" in turns[0]["parts"][0]["content"]
     (answer,) = json.loads(last["gen_ai.output.messages"])
     assert (answer["role"], answer["finish_reason"]) == ("assistant", "stop")
-    cut = traced(place, collector, "--log-prompts", "--fresh", OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="20")
+    cut = traced(place, collector, "--log-prompts", "--fresh", env={"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "20"})
     assert {len(span.attributes["gen_ai.input.messages"]) for span in cut.named("chat gpt-4.1-mini")} == {20}
 
 
@@ -204,7 +205,7 @@ def test_a_share_of_the_rows_is_traced_whole(place: Place, collector: Collector)
     """The sampler decides for a row as a whole, before anything of it is known."""
     place.rows(*topics(200))
     env = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
-    traces = traced(place, collector, "-m", "offline", "-j", "64", **env).traces()
+    traces = traced(place, collector, "-m", "offline", "-j", "64", env=env).traces()
     assert 3 <= len(traces) <= 50  # less than once in ten million runs it is not
     assert {len(spans) for spans in traces.values()} == {4}
 
@@ -215,26 +216,32 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 def test_the_callers_trace_is_continued(place: Place, collector: Collector) -> None:
     """With TRACEPARENT all rows are children of the caller's span; a trace that is not recorded has none."""
     place.rows(*topics(2))
-    received = traced(place, collector, "-m", "offline", TRACEPARENT=f"00-{TRACE}-{SPAN}-01", TRACESTATE="a=1")
+    received = traced(
+        place, collector, "-m", "offline", env={"TRACEPARENT": f"00-{TRACE}-{SPAN}-01", "TRACESTATE": "a=1"}
+    )
     rows = received.named("invoke_workflow crew")
     assert [(span.trace, span.parent, span.is_remote) for span in rows] == [(TRACE, SPAN, True)] * 2
     assert {(span.trace, span.state) for span in received.spans} == {(TRACE, "a=1")}
     assert {span.is_remote for span in received.spans if span.parent != SPAN} == {False}
-    unsampled = traced(place, collector, "-m", "offline", "--fresh", TRACEPARENT=f"00-{TRACE}-{SPAN}-00")
+    unsampled = traced(place, collector, "-m", "offline", "--fresh", env={"TRACEPARENT": f"00-{TRACE}-{SPAN}-00"})
     assert unsampled.spans == []
 
 
 def test_metrics_are_sent_too(place: Place, collector: Collector) -> None:
     """The counters that `--metrics` serves, their last values at the end of the run; by their own variables."""
     place.rows(*topics(3))
-    received = traced(place, collector, OTEL_SERVICE_NAME="nightly", OTEL_EXPORTER_OTLP_HEADERS="api-key=abc%20d")
+    received = traced(
+        place, collector, env={"OTEL_SERVICE_NAME": "nightly", "OTEL_EXPORTER_OTLP_HEADERS": "api-key=abc%20d"}
+    )
     assert received.metrics["crewrun.rows"] == {("ok",): 3, ("failed",): 0}
     assert received.metrics["crewrun.calls"] == {("openai/gpt-4.1-mini",): 3}
     assert received.metrics["crewrun.cost"] == {("openai/gpt-4.1-mini",): pytest.approx(place_cost(place))}
     assert {headers.get("api-key") for headers in received.headers} == {"abc d"}
     assert {span.resource["service.name"] for span in received.spans} == {"nightly"}
     place.rows(*topics(3), {"topic": "one more"})
-    only_traces = traced(place, collector, OTEL_METRICS_EXPORTER="none", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
+    only_traces = traced(
+        place, collector, env={"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+    )
     assert (only_traces.metrics, len(only_traces.spans)) == ({}, 4)
 
 
@@ -256,16 +263,10 @@ def test_a_collector_that_takes_nothing_costs_no_row(place: Place, status: int |
     with Collector(status or 200) as broken:
         url = broken.url
         if status is not None:
-            run(place, "-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_METRICS_EXPORTER="none")
+            run(place, "-m", "offline", env={"OTEL_EXPORTER_OTLP_ENDPOINT": url, **ONLY_TRACES})
     if status is None:
-        run(
-            place,
-            "-m",
-            "offline",
-            OTEL_EXPORTER_OTLP_ENDPOINT=url,
-            OTEL_METRICS_EXPORTER="none",
-            OTEL_BSP_EXPORT_TIMEOUT="200",
-        )
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_EXPORT_TIMEOUT": "200", **ONLY_TRACES}
+        run(place, "-m", "offline", env=env)
     told = [line for line in place.stderr.splitlines() if "telemetry" in line]
     assert [line for line in told if reason not in line] == ["telemetry: 12 spans did not reach the collector"], told
     if status is not None:
@@ -278,8 +279,8 @@ def test_a_collector_that_hangs_delays_the_end_only_so_long(place: Place) -> Non
     place.rows(*topics(3))
     with Collector(hangs=True) as hanging:
         began = time.monotonic()
-        env = {"OTEL_BSP_EXPORT_TIMEOUT": "300", "OTEL_METRICS_EXPORTER": "none"}
-        run(place, "-m", "offline", OTEL_EXPORTER_OTLP_ENDPOINT=hanging.url, **env)
+        env = {"OTEL_BSP_EXPORT_TIMEOUT": "300", **ONLY_TRACES}
+        run(place, "-m", "offline", env={"OTEL_EXPORTER_OTLP_ENDPOINT": hanging.url, **env})
         assert time.monotonic() - began < 20
         assert hanging.posts == 1
     assert "telemetry: 12 spans did not reach the collector" in place.stderr
@@ -292,9 +293,9 @@ def test_what_cannot_be_sent_is_refused_where_it_is_asked_for(place: Place) -> N
     """
     place.rows(*topics(1))
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    run(place, "-m", "offline", "--otel", code=2, **env)
+    run(place, "-m", "offline", "--otel", code=2, env=env)
     assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: crewrun speaks http/protobuf" in place.stderr
-    run(place, "-m", "offline", **env)
+    run(place, "-m", "offline", env=env)
     assert "warning: no telemetry is sent: OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in place.stderr
 
 
@@ -318,11 +319,12 @@ def search(query: str) -> str:
     ],
 )
 def test_when_it_is_off_nothing_is_imported(place: Place, flags: list[str], env: dict[str, str]) -> None:
-    """A run that sends nothing loads none of it: seen from inside, by a tool."""
+    """A run that sends nothing loads none of it: seen from inside, by a tool, in a process of its own."""
     (place.folder / "tools.py").write_text(MODULES)
     (place.folder / "crew.yaml").write_text(CREW)
     place.rows(*topics(1))
-    run(place, *flags, "--log-prompts", **env)
+    done = crewrun("batch", "in.jsonl", *flags, "--log-prompts", cwd=place.folder, env={**place.env, **env})
+    assert done.returncode == 0, done.stderr
     log = (place.folder / STATE / "log.jsonl").read_text()
     assert "none" in log
     assert "opentelemetry" not in log

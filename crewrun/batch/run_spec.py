@@ -24,7 +24,16 @@ def run_spec_of(run: PreparedRun, telemetry: RunTelemetry) -> RunSpec:
     name = run.places.folder.path.name if run.places.folder is not None else ""
     listeners = telemetry.listeners(name) if settings.is_here else ()
     return RunSpec(
-        worker=Worker(definition.target, gateway, settings.row_timeout, files, run.state, own_files, listeners),
+        worker=Worker(
+            definition.target,
+            gateway,
+            settings.row_timeout,
+            files,
+            run.state,
+            own_files,
+            listeners,
+            shared_calls=run.calls.shared,
+        ),
         definition=definition,
         crew=request.invocation.crew,
         engine=settings.engine,

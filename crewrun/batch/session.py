@@ -149,6 +149,7 @@ class Session:
         """Take up the jobs of earlier sessions, and send new ones whenever no row can do anything else."""
         await jobs.open()
         jobs.is_quiet = engine.is_waiting
+        jobs.rows_waiting_elsewhere = lambda: self._run.calls.shared.rows_waiting
         if self._settings.detach:
             jobs.on_all_sent = partial(self._stop.request, DETACHED)
         watching.start_soon(jobs.run)

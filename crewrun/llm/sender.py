@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from crewrun.aio.time_limit import uncounted
 from crewrun.errors import (
     BadRequest,
     BatchJobFailed,
@@ -289,7 +290,8 @@ class Sender:
         """The answer that a batch job brings. Raises GoesLive and the CallError of the line or its job."""
         request, row_context, bill = call.request, call.caller.row_context, call.bill
         try:
-            answer = await self._answer_of_job(jobs, job_call, row_context)
+            with uncounted():
+                answer = await self._answer_of_job(jobs, job_call, row_context)
         except CallError as failed:
             bill.attempts += 1
             row_context.usage.add_attempt()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from crewrun.row_events import RowEvent
+from crewrun.row_events import CANCELLED, Failure, RowEvent
 from crewrun.telemetry.contents import contents_of
 from crewrun.telemetry.otlp import CLIENT, INTERNAL, Place, Span, constant, encoded, event
 from crewrun.telemetry.span_attributes import LONGEST_ERROR, SpanAttributes, name_of, of_retry, of_wait
@@ -130,7 +130,7 @@ class RowTracer:
                     end_ns=event.time_ns,
                     attributes=attributes,
                     events=trace.notes.pop(event.span, b"") if trace.notes else b"",
-                    error=None if failure is None else failure.message[:LONGEST_ERROR],
+                    error=None if failure is None else _message(failure),
                 ),
             )
         )
@@ -147,6 +147,11 @@ class RowTracer:
 
     def _id(self, number: int) -> bytes:
         return ((number * _ODD + self._seed) & _ALL_BITS).to_bytes(8, "big")
+
+
+def _message(failure: Failure) -> str:
+    """Why a part failed. What a cancellation says is about the event loop, and nothing to anybody."""
+    return "cancelled" if failure.category == CANCELLED else failure.message[:LONGEST_ERROR]
 
 
 def _note(noted: RowEvent) -> bytes:

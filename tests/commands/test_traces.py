@@ -1,6 +1,7 @@
 """OpenTelemetry: a trace of each row, sent to a collector on the loopback that decodes what comes."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -208,6 +209,55 @@ def test_a_share_of_the_rows_is_traced_whole(place: Place, collector: Collector)
     traces = traced(place, collector, "-m", "offline", "-j", "64", env=env).traces()
     assert 3 <= len(traces) <= 50  # less than once in ten million runs it is not
     assert {len(spans) for spans in traces.values()} == {4}
+
+
+FLOW = """\
+from crewrun import Agent, Crew, Task
+from crewrun.flow import Flow, listen, start
+
+agent = Agent(role="Writer", goal="g", backstory="b")
+
+
+def crew():
+    return Crew(name="small", tasks=[Task(name="t", description="Write", expected_output="x", agent=agent)])
+
+
+class Two(Flow):
+    @start()
+    def first(self):
+        return 1
+
+    @listen(first)
+    async def second(self, number):
+        await crew().akickoff()
+        return str(await crew().akickoff())
+"""
+
+
+def test_a_flow_has_its_methods_and_their_crews(place: Place, collector: Collector) -> None:
+    """The row's span stands for the flow; crews that a method starts have spans of their own."""
+    (place.folder / "flow.py").write_text(FLOW)
+    place.rows(*topics(1))
+    (spans,) = traced(place, collector, "--crew", "flow.py:Two", "-m", "offline").traces().values()
+    small = ("invoke_workflow small", [("task t", [("invoke_agent Writer", ["chat offline"])])])
+    assert tree(spans) == [("invoke_workflow Two", ["method first", ("method second", [small, small])])]
+
+
+def test_an_interrupted_run_sends_what_it_has(place: Place, collector: Collector) -> None:
+    """Parts that were given up have failed, and say no more than that they were cancelled."""
+    place.rows({"topic": "FAIL-HANG"})
+    seen = place.sent()
+    env = {**place.env, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    with place.forks.start("batch", "in.jsonl", "--grace", "0", cwd=place.folder, env=env) as process:
+        while place.sent() == seen:
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert {(span.error, span.attributes["error.type"]) for span in collector.received.spans} == {
+        ("cancelled", "cancelled")
+    }
+    assert len(collector.received.spans) == 4
 
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -97,10 +97,10 @@ def export_metrics(board: Board, resource: Any, post: Callable[[bytes], bool]) -
 
     reader = PeriodicExportingMetricReader(Exporter())
     provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-    meter = provider.get_meter("crewrun", __version__)
+    instruments = provider.get_meter("crewrun", __version__)
     for metric in board.metrics:
         create: Callable[..., Any] = (
-            meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
+            instruments.create_observable_counter if metric.kind == "counter" else instruments.create_observable_gauge
         )
         create(metric.name, [partial(_observe, board, metric.name)], metric.unit, metric.help)
     return MetricsExport(provider)

@@ -6,7 +6,7 @@ sessions of the run, else it is guessed, and so is the number of calls where an 
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -114,7 +114,7 @@ async def plan_batch(
     """
     settings.check()
     check_supported(settings, definition.target)
-    gateway = make_gateway(settings, LocalLimiters(settings.limiter))
+    gateway = make_gateway(settings, LocalLimiters(replace(settings.limiter, shares=False)))
     output = output_path(inputs, settings.output, settings.part, settings.output_format)
     plan = Plan(shard=str(settings.part) if settings.part else None)
     if definition.defaults:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from crewrun.flag_fields import Flag, FlagField, Kind, Panel, flag_fields
-from crewrun.messages import Tier
+from crewrun.messages import PromptCacheUse, Tier
 
 InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"]
 ResultsFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx"]
@@ -407,6 +407,16 @@ class BatchFlags:
             concerns_calls=True,
         ),
     ] = None
+    prompt_cache: Annotated[
+        PromptCacheUse,
+        Flag(
+            Panel.MONEY,
+            Kind.CHOICE,
+            "Have providers cache the beginnings that prompts share: auto where that is known to cost less, always at "
+            "any server, never.",
+            concerns_calls=True,
+        ),
+    ] = "auto"
     wave: Annotated[
         int,
         Flag(

@@ -1,8 +1,9 @@
 """`Declared`: the base of the pydantic classes that users construct, with our own errors left unwrapped."""
 
 from typing import Any
+from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from crewrun.errors import DefinitionError
 
@@ -12,6 +13,8 @@ class Declared(BaseModel):
     ValueError, which pydantic would wrap in a ValidationError.
     """
 
+    _crewrun_id: UUID | None = PrivateAttr(default=None)
+
     def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -19,6 +22,13 @@ class Declared(BaseModel):
         except ValidationError as invalid:
             fault = _own_fault(invalid)
         raise fault.with_traceback(None)  # which had pydantic's frames
+
+    @property
+    def id(self) -> UUID:
+        """CrewAI's id: another one in each process. Copies that are made after it was first asked for have the same."""
+        if self._crewrun_id is None:
+            self._crewrun_id = uuid4()
+        return self._crewrun_id
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:

@@ -14,6 +14,10 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 TransportName = Literal["direct", "litellm", "offline", "custom", "embeddings"]
 # The service tiers that a run, an agent or an LLM can ask for.
 Tier = Literal["standard", "flex", "batch"]
+# For which models calls are arranged for the provider's prompt cache.
+PromptCacheUse = Literal["auto", "always", "never"]
+# The forms of breakpoints in prompts; empty for none.
+CacheMarks = Literal["", "anthropic", "openai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,19 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheHints:
+    """What a request says to the provider's prompt cache; it decides the price of the answer, not the answer.
+
+    `key` is OpenAI's `prompt_cache_key`, empty for none, and `marks` the form of the breakpoint at the end of tools and
+    system turns. With `is_explicit`, nothing else is cached.
+    """
+
+    key: str = ""
+    marks: CacheMarks = ""
+    is_explicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One call as the crew asks for it. The endpoint's parameters named in `left_out` are not sent."""
 
@@ -191,6 +208,7 @@ class ChatRequest:
     tools: tuple[ToolSpec, ...] = ()
     schema: ReplySchema | None = None
     left_out: tuple[str, ...] = ()
+    cache_hints: CacheHints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar, Token
 from itertools import count
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from crewrun.errors import CallError, CrewrunError, CrewrunWarning
 from crewrun.messages import ChatRequest, Completion
@@ -95,8 +95,8 @@ class Retry(NamedTuple):
 
 
 class Waited(NamedTuple):
-    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, or `limiter` for whatever
-    its endpoint's limiter waited for.
+    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, `limiter` for whatever its
+    endpoint's limiter waited for, or `prompt cache` for the first call of its prefix.
     """
 
     reason: str
@@ -121,8 +121,9 @@ class RowEvent(NamedTuple):
     """Something happened in a row. Everything in it is the crew's own object, and not to be changed.
 
     `span` is the part that it happened to, `parent` the part around that, 0 for none, and `root` the outermost: numbers
-    that no other parts in this process have. `row` is None for a kickoff outside of runs. `time_ns` is Unix time.
-    `subject` depends on the kind, and `result` on kind and phase:
+    that no other parts in this process have. `row` is None for a kickoff outside of runs. `time_ns` is Unix time. The
+    context variables of the code that sends an event are those of its row. `subject` depends on the kind, and `result`
+    on kind and phase:
 
         kind          subject      result when completed              also
         row           Row          Outcome, when failed too
@@ -158,13 +159,27 @@ class RowListener(Protocol):
         ...
 
 
+@runtime_checkable
+class QueueingListener(RowListener, Protocol):
+    """A listener that takes events in one place and looks at them in another, such as a thread."""
+
+    async def wait_room(self) -> None:
+        """Wait until it has room for the events of another row."""
+        ...
+
+    async def wait_delivered(self) -> None:
+        """Wait until it is done with the events that it has."""
+        ...
+
+
 class _Guarded:
     """A listener whose exceptions are warnings."""
 
-    __slots__ = ("_warned", "listener")
+    __slots__ = ("_warned", "listener", "queue")
 
     def __init__(self, listener: RowListener) -> None:
         self.listener = listener
+        self.queue = listener if isinstance(listener, QueueingListener) else None
         self._warned: set[str] = set()
 
     def on_event(self, event: RowEvent) -> None:
@@ -209,6 +224,10 @@ class Listeners:
             return None
         return RowEmitter(row, (*self._guarded, *_of_process.values()))
 
+    async def wait_delivered(self) -> None:
+        """Wait until the listeners of the run and of the process are done with the events that they have."""
+        await _wait_delivered((*self._guarded, *_of_process.values()))
+
 
 _NO_LISTENERS = Listeners()
 
@@ -221,27 +240,49 @@ def emitter_outside_runs() -> "RowEmitter | None":
     return _NO_LISTENERS.emitter(None) if around is None else around.emitter
 
 
+async def wait_for_listeners() -> None:
+    """Wait until the listeners of the process are done with the events that they have."""
+    await _NO_LISTENERS.wait_delivered()
+
+
 _spans = count(1)  # `next` of it is atomic
 _current: ContextVar["Span | None"] = ContextVar("crewrun_span", default=None)
 
 
-class RowEmitter:
-    """Sends the events of one row to `listeners`."""
+def current_span() -> "Span | None":
+    """The part of a row that this code is in, None where nobody listens."""
+    return _current.get()
 
-    __slots__ = ("_listeners", "root", "row")
+
+async def _wait_delivered(listeners: Sequence[_Guarded]) -> None:
+    for listener in listeners:
+        if listener.queue is not None:
+            await listener.queue.wait_delivered()
+
+
+class RowEmitter:
+    """Sends the events of one row to `listeners`. A kickoff outside of runs has one too, without a `row`."""
+
+    __slots__ = ("_listeners", "row")
 
     def __init__(self, row: Row | None, listeners: Sequence[_Guarded]) -> None:
         self._listeners = listeners
         self.row = row
-        self.root = 0
+
+    async def wait_room(self) -> None:
+        """Wait until every listener has room for the events of a row."""
+        for listener in self._listeners:
+            if listener.queue is not None:
+                await listener.queue.wait_room()
+
+    async def wait_delivered(self) -> None:
+        """Wait until every listener is done with the events that it has."""
+        await _wait_delivered(self._listeners)
 
     def span(self, kind: Kind, name: str, subject: Subject) -> "Span":
         """A part of the row, for a `with` block. Its parent is the part in whose block this is called."""
-        span_id = next(_spans)
-        self.root = self.root or span_id
         around = _current.get()
-        parent = around.id if around is not None and around.emitter is self else 0
-        return Span(self, kind, name, subject, span_id, parent)
+        return Span(self, kind, name, subject, around if around is not None and around.emitter is self else None)
 
     def note(self, phase: Literal["retry", "wait"], result: Retry | Waited) -> None:
         """Something happened within the call in whose block this is."""
@@ -261,15 +302,16 @@ class Span:
     It has failed if the block raises, or if `failure` was set in it.
     """
 
-    __slots__ = ("_token", "emitter", "failure", "id", "kind", "name", "parent", "result", "subject")
+    __slots__ = ("_token", "emitter", "failure", "id", "kind", "name", "parent", "result", "root", "subject")
 
-    def __init__(self, emitter: RowEmitter, kind: Kind, name: str, subject: Subject, span_id: int, parent: int) -> None:
+    def __init__(self, emitter: RowEmitter, kind: Kind, name: str, subject: Subject, around: "Span | None") -> None:
         self.emitter = emitter
         self.kind = kind
         self.name = name
         self.subject = subject
-        self.id = span_id
-        self.parent = parent
+        self.id = next(_spans)
+        self.parent: int = 0 if around is None else around.id
+        self.root: int = self.id if around is None else around.root
         self.result: Any = None
         self.failure: Failure | None = None
         self._token: Token[Span | None]
@@ -293,7 +335,7 @@ class Span:
             RowEvent(
                 self.id,
                 self.parent,
-                emitter.root,
+                self.root,
                 self.kind,
                 phase,
                 self.name,
@@ -308,9 +350,20 @@ class Span:
 
 async def observed(span: Span, work: Coroutine[Any, Any, T]) -> T:
     """Await `work` as the part `span`, whose result it has."""
-    with span:
-        span.result = result = await work
-        return result
+    try:
+        with span:
+            span.result = result = await work
+    except Exception:
+        await _wait_if_outermost(span)
+        raise
+    await _wait_if_outermost(span)
+    return result
+
+
+async def _wait_if_outermost(span: Span) -> None:
+    """After a kickoff outside of runs, wait for the listeners: its caller may look at what they have gathered."""
+    if not span.parent and span.emitter.row is None:
+        await span.emitter.wait_delivered()
 
 
 def failure_of(error: BaseException) -> Failure:

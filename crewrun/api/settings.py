@@ -15,7 +15,7 @@ from crewrun.definitions.problems import Value, explain
 from crewrun.definitions.spec import BatchSpec
 from crewrun.definitions.value_types import TAG
 from crewrun.errors import UsageError, suggest
-from crewrun.messages import Tier
+from crewrun.messages import PromptCacheUse, Tier
 
 _PathLike = str | os.PathLike[str]
 _Amount = str | float
@@ -43,6 +43,7 @@ class Settings(TypedDict, total=False):
     base_url: str | None
     tier: Tier | None
     tier_patience: _Time | None
+    prompt_cache: PromptCacheUse | None
     wave: int | None
     batch_delay: _Time | None
     poll: _Time | None

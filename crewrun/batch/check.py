@@ -12,12 +12,14 @@ from crewrun.batch.definition_records import previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, first_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
 from crewrun.batch.locations import is_pipe, output_path
+from crewrun.batch.mcp_servers import listed_and_closed
 from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.preflight import unused_inputs
 from crewrun.batch.run_identity import identify, past_of
 from crewrun.batch.settings import BatchSettings
 from crewrun.batch.source import STDIN, input_name, open_source
 from crewrun.batch.unsupported import check_supported
+from crewrun.crew.listed_servers import ListedServer
 from crewrun.definitions import Definition, find_beside, load
 from crewrun.definitions.project_file import find_defaults
 from crewrun.errors import CrewrunError, CrewrunWarning, ModelRefused, UsageError
@@ -60,6 +62,7 @@ class Findings:
     failing: list[str] = field(default_factory=list)
     failing_count: int = 0
     first_row: list[dict[str, Any]] = field(default_factory=list)
+    servers: Sequence[ListedServer] = ()
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class Findings:
             "defaults": self.defaults,
             "constants": self.constants,
             "models": [model.to_json() for model in self.models],
+            "mcp_servers": [server.to_json() for server in self.servers],
             "warnings": self.warnings,
             "problems": self.problems,
             "rows": self.rows,
@@ -149,6 +153,8 @@ async def _look_at(
     }
     findings.warnings += unused_inputs(findings.input_options, target)
     findings.warnings += [*target.tool_problems, *target.missing_tool_keys]
+    findings.servers = await listed_and_closed(target)
+    findings.problems += [server.problem for server in findings.servers if server.problem]
     try:
         endpoints = await check_models(target, gateway)
         findings.warnings += model_hints(endpoints)

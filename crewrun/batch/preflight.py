@@ -45,6 +45,7 @@ def make_gateway(settings: BatchSettings, limiters: LocalLimiters, cache: Answer
         prices=settings.prices,
         row_budget_usd=settings.row_budget_usd,
         tier=settings.tier,
+        prompt_cache=settings.prompt_cache,
         patience=Patience(settings.tier_patience_s, None if deadline_s is None else time.time() + deadline_s),
     )
     return Gateway(options, limiters=limiters, cache=cache)

@@ -9,7 +9,7 @@ individual checks are in `preflight` and `locations`.
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from crewrun.aio import threads
@@ -28,6 +28,7 @@ from crewrun.batch.locations import (
     output_path,
     run_folder,
 )
+from crewrun.batch.mcp_servers import has_work, open_servers
 from crewrun.batch.output_layout import check_terminal, plain_note, table_of
 from crewrun.batch.page_path import check_report
 from crewrun.batch.preflight import (
@@ -57,6 +58,7 @@ from crewrun.runs.manifest import Manifest
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState, StateOptions
 from crewrun.target import Target
+from crewrun.tools.shared_calls import SharedCalls
 from crewrun.worker import Worker, check_models, check_tools, model_hints
 
 
@@ -72,7 +74,7 @@ class BatchOptions:
 @dataclass(frozen=True, slots=True)
 class Calls:
     """How models are called, and which: `endpoints` are the crew's, as far as they are known before it runs. With
-    `in_jobs`, calls go in batch jobs.
+    `in_jobs`, calls go in batch jobs. `shared` are calls of tools that rows here have in common.
     """
 
     limiters: LocalLimiters
@@ -80,18 +82,21 @@ class Calls:
     cache: AnswerCache | None
     endpoints: list[Endpoint]
     in_jobs: bool = False
+    shared: SharedCalls = field(default_factory=SharedCalls)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of the input. `open_again` opens the input from its start, by default with the same `offset` and
-    `limit`, unless it `is_once`. With `may_change` rows have ids from a field, and one may have changed.
+    `limit`, unless it `is_once`. With `may_change` rows have ids from a field, and one may have changed. `target` is
+    what they run, or where each makes its own crew, that of the first row.
     """
 
     source: Source
     open_again: Callable[..., Source]
     is_once: bool
     may_change: bool
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,14 @@ async def prepare(request: BatchRequest, resources: ExitStack) -> PreparedRun:
     if calls.in_jobs:
         check_jobs(request.settings, places)
     rows = await check_inputs(request, places, calls, resources)
+    is_repeat = places.folder is not None and places.folder.is_used
+    needs_servers = request.settings.is_here and not request.settings.replay
+    if needs_servers and not is_repeat:
+        await open_servers(rows.target)
     opened, repeat = await open_run(request, places, calls, rows, resources)
+    if needs_servers and is_repeat and has_work(repeat):
+        async with closed_on_failure(opened.state if opened else None):
+            await open_servers(rows.target)
     return PreparedRun(request, options, places, calls, rows, opened, repeat)
 
 
@@ -222,7 +234,7 @@ async def check_inputs(request: BatchRequest, places: Places, calls: Calls, reso
         target = await _check_first_crew(request, open_again, calls.gateway) or target
     for warning in warnings_about(columns, target, settings.input_options):
         request.say(f"warning: {warning}")
-    return Rows(source, open_again, readable.is_once, may_change)
+    return Rows(source, open_again, readable.is_once, may_change, target)
 
 
 async def open_run(

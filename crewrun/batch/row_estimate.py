@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add, mul
 from typing import NamedTuple
 
+from crewrun.batch.cache_estimate import CacheEstimator
 from crewrun.crew.crew import Crew
 from crewrun.crew.task_run import TaskAssignment, opening
 from crewrun.errors import UsageError
@@ -87,6 +88,7 @@ class RowEstimator:
         self._crew = crew
         self._gateway = gateway
         self._past = past
+        self.cache = CacheEstimator(gateway)
         self.uses_tools = False
         self.unpriced: dict[str, None] = {}  # models of unknown price, in order
 
@@ -94,6 +96,7 @@ class RowEstimator:
         """The estimate of one row. Raises InputInvalid as its kickoff would."""
         total: RowEstimate | None = None
         answers: list[Range] = []
+        self.cache.begin_row()
         for assignment in self._crew.assignments(row.inputs or {}, self._gateway, reads_files=False):
             endpoint = self._gateway.endpoint(assignment.agent.model)
             answer = self._answer(endpoint, assignment.name)
@@ -112,11 +115,13 @@ class RowEstimator:
         prompt = opening(assignment, "")
         tools = assignment.toolbox.specs
         schema = assignment.schema.wire if assignment.schema else None
-        fixed = fewest_tokens(ChatRequest(endpoint, prompt.messages(), tools, schema))
+        request = ChatRequest(endpoint, prompt.messages(), tools, schema)
+        fixed = fewest_tokens(request)
         self.uses_tools = self.uses_tools or bool(tools)
         calls = _TOOL_CALLS if tools else Range(1, 1, 1)
         prompt_of_each = for_each_bound(add, Range(fixed, fixed, fixed), context)
         prompts, completions = for_each_bound(mul, calls, prompt_of_each), for_each_bound(mul, calls, answer)
+        self.cache.add(request, calls.mean, prompt_of_each.mean)
         costs = self._costs(endpoint, calls, prompt_of_each, answer)
         time_s = self._time(endpoint, assignment.name, calls, answer)
         tiers = {tier_of(endpoint) or STANDARD: costs}

@@ -21,7 +21,9 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
     own_files = _own_files(request, run.places).keeping(files)
     return RunSpec(
-        worker=Worker(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
+        worker=Worker(
+            definition.target, gateway, settings.row_timeout, files, run.state, own_files, shared_calls=run.calls.shared
+        ),
         definition=definition,
         crew=request.invocation.crew,
         engine=settings.engine,

@@ -1,6 +1,7 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without calling a model."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,9 +9,11 @@ import typer
 from crewrun.cli import flags
 from crewrun.cli.flag_origins import flag_origins
 from crewrun.cli.inputs import read_fields, read_inputs
+from crewrun.wording import count
 
 if TYPE_CHECKING:
     from crewrun.batch.check import Findings
+    from crewrun.crew.listed_servers import ListedServer
 
 _MAX_ROWS = 20
 _MAX_ROWS_BELOW_PROBLEM = 3  # enough where a problem already says why no row would run
@@ -63,6 +66,7 @@ def lines(findings: "Findings") -> list[str]:
     report = []
     if findings.crew:
         report += _crew_lines(findings.crew)
+    report += _server_lines(findings.servers)
     report += [f"model {model.in_words()}" for model in findings.models if model.address_from is not None]
     if findings.defaults:
         report.append(f"defaults of flags from {findings.defaults}")
@@ -127,6 +131,15 @@ def _background_lines(agent: dict[str, Any]) -> list[str]:
         )
         report.append(f"  knowledge: {sources}: {how}")
     return report + ([f"  skills: {', '.join(agent['skills'])}"] if agent["skills"] else [])
+
+
+def _server_lines(servers: "Sequence[ListedServer]") -> list[str]:
+    return [
+        f"MCP server {server.name} of agent {server.agent} ({server.place}): {count(len(server.tools), 'tool')}: "
+        f"{', '.join(server.tools)}"
+        for server in servers
+        if not server.problem
+    ]
 
 
 def _tools(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crewrun.batch.cache_estimate import CacheEstimate
     from crewrun.batch.plan import Plan
     from crewrun.batch.row_estimate import Range, TierEstimate
     from crewrun.batch.settings import BatchSettings
@@ -35,7 +36,7 @@ def show_plan(
 
 def lines(plan: "Plan") -> list[str]:
     """The plan for a person to read."""
-    from crewrun.cli.wording import count, duration, money
+    from crewrun.cli.wording import count, money
 
     done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
     report = [f"{count(plan.rows, 'row')} to run{done}", *(plan.repeat.lines() if plan.repeat is not None else ())]
@@ -47,13 +48,15 @@ def lines(plan: "Plan") -> list[str]:
         if plan.failing_count > len(plan.failing):
             report.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
     report += [_model(model) for model in plan.models]
-    if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
+    if plan.calls and plan.prompt_tokens and plan.completion_tokens:
         report.append(f"calls: {_range(plan.calls, _whole)}")
         tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
         report.append(f"tokens: {tokens}")
         report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
         report += [_tier(tier, part) for tier, part in plan.tiers.items()]
-        report.append(f"time: {_range(plan.duration_s, duration)}")
+        if plan.prompt_cache is not None:
+            report.append(_prompt_cache(plan.prompt_cache))
+        report.append(f"time: {_time(plan)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
         report.append(f"the length of answers is {last}; --canary 100 measures it")
     report += plan.notes
@@ -68,6 +71,15 @@ def _model(model: dict[str, Any]) -> str:
     return f"model {model['name']}{by}{at}{'' if model['price_known'] else ': price not known'}"
 
 
+def _time(plan: "Plan") -> str:
+    from crewrun.cli.wording import duration
+
+    if plan.waves is not None:
+        jobs = "1 batch job" if plan.waves.low == plan.waves.high == 1 else f"{_range(plan.waves, _whole)} batch jobs"
+        return f"{jobs} one after the other, each of them answered within 24 h, usually sooner"
+    return _range(plan.duration_s, duration) if plan.duration_s else "unknown"
+
+
 def _tier(tier: str, part: "TierEstimate") -> str:
     from crewrun.cli.wording import money
 
@@ -76,6 +88,16 @@ def _tier(tier: str, part: "TierEstimate") -> str:
         return f"{calls}, cost unknown"
     saved = f", at standard {_range(part.standard_usd, money)}" if part.standard_usd != part.cost_usd else ""
     return f"{calls}, {_range(part.cost_usd, money)}{saved}"
+
+
+def _prompt_cache(cached: "CacheEstimate") -> str:
+    from crewrun.cli.wording import money, share
+
+    part = f"about {round(cached.cached_prompt_tokens):,} tokens in ({share(cached.share)} of them)"
+    saved = (
+        f", which saves about {money(cached.saved_usd)} of that" if cached.saved_usd and cached.saved_usd > 0 else ""
+    )
+    return f"  expected from the provider's prompt cache: {part}{saved}"
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

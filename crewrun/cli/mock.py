@@ -57,7 +57,7 @@ def mock(
         typer.Option(metavar="NAME[=VALUE]", help="What goes wrong with batch jobs, such as lost-lines=0.1."),
     ] = None,
 ) -> None:
-    """Serve a mock of OpenAI's and Anthropic's APIs, which costs nothing and fails on demand.
+    """Serve a mock of OpenAI's, Anthropic's and Gemini's APIs, which costs nothing and fails on demand.
 
     A word in a prompt makes its request fail: FAIL-500 (or any 4xx, 5xx), FAIL-ONCE, FAIL-ONCE-503, FAIL-QUOTA,
     FAIL-HANG, FAIL-CUT, FAIL-GARBAGE, FAIL-EMPTY, FAIL-LENGTH.

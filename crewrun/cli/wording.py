@@ -50,8 +50,17 @@ def row_counts(summary: Mapping[str, Any]) -> str:
 
 
 def tokens(usage: Mapping[str, Any]) -> str:
-    """`1,200 tokens (900 in, 300 out)`, from the counts of `row.usage_json`."""
-    return f"{usage['total_tokens']:,} tokens ({usage['prompt_tokens']:,} in, {usage['completion_tokens']:,} out)"
+    """`1,200 tokens (900 in, 85% of them cached, 300 out)`, from the counts of `row.usage_json`."""
+    prompt, cached = usage["prompt_tokens"], usage["cached_prompt_tokens"]
+    of_prompt = f"{prompt:,} in, {share(cached / prompt)} of them cached" if cached and prompt else f"{prompt:,} in"
+    return f"{usage['total_tokens']:,} tokens ({of_prompt}, {usage['completion_tokens']:,} out)"
+
+
+def share(part: float) -> str:
+    """A share above 0 in percent: `85%`; never 0 or all of it unless it is."""
+    if part < 0.01:
+        return "under 1%"
+    return f"{min(part, 0.99):.0%}" if part < 1 else "all"
 
 
 def tiers(spent: Mapping[str, Any]) -> str:
@@ -112,6 +121,11 @@ def _between(interval: "Interval", words: Callable[[float], str]) -> str:
     if interval.high == float("inf"):
         return f"at least {words(interval.low)}; a single row does not tell more"
     return f"{words(interval.low)} to {words(interval.high)}"
+
+
+def shared_calls(number: int) -> str:
+    """How many calls of tools were not made, since an equal one was."""
+    return f"{count(number, 'call')} of tools saved: rows shared the results of equal ones"
 
 
 def shortened(text: str, most_chars: int) -> str:

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from crewrun.compat.paths import PATHS, REFUSED, WITHOUT_EFFECT, is_stub
+from crewrun.compat.paths import PATHS, REFUSED, WITHOUT_EFFECT, is_stub, place_of
 
 
 def alias_spec(fullname: str) -> ModuleSpec | None:
@@ -35,9 +35,9 @@ class _AliasLoader(Loader):
         namespace: dict[str, Any] = module.__dict__
 
         def look_up(name: str) -> Any:
-            if name not in self._names:
+            home, attribute = place_of(module.__name__, name)
+            if home == module.__name__:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-            home, _, attribute = self._names[name].partition(":")
             value = namespace[name] = getattr(import_module(home), attribute)
             return value
 

@@ -6,6 +6,20 @@ Packages with the same modules and names as CrewAI's need no entry: `crew`, `flo
 
 from collections.abc import Mapping
 
+from crewrun.events.names import OTHER_TYPES, SENT
+
+_EVENT_HOMES = {name: f"crewrun.events.{module}:{name}" for module, names in SENT.items() for name in names}
+_ALL_TYPES = {"EventTypes": "crewrun.events.base_events:BaseEvent"}
+# The older places of events, and the modules of events that are never sent, see `place_of`.
+_EVENTS: Mapping[str, Mapping[str, str]] = {
+    "events.event_types": _ALL_TYPES,
+    **{f"events.types.{module}": {} for module in OTHER_TYPES},
+    "utilities.events": {**_EVENT_HOMES, **_ALL_TYPES},
+    "utilities.events.crewai_event_bus": _EVENT_HOMES,
+    "utilities.events.event_types": _ALL_TYPES,
+    **{f"utilities.events.{module.removeprefix('types.')}": _EVENT_HOMES for module in SENT},
+    **{f"utilities.events.{module}": {} for module in OTHER_TYPES},
+}
 # CrewAI's module → name → `module:attribute` of crewrun. "" is the package itself.
 PATHS: Mapping[str, Mapping[str, str]] = {
     "": {
@@ -84,6 +98,7 @@ PATHS: Mapping[str, Mapping[str, str]] = {
         "interpolate_only": "crewrun.compat.names:interpolate_only",
         "sanitize_tool_name": "crewrun.tools.toolbox:wire_name",
     },
+    **_EVENTS,
     "utilities.types": {"LLMMessage": "crewrun.compat.names:LLMMessage"},
 }
 
@@ -96,7 +111,9 @@ ALWAYS_OURS: Mapping[str, frozenset[str]] = {"crewai_tools": frozenset({"MCPServ
 # CrewAI's modules, with everything below them, that do not affect a crew's answers; and why their names do nothing.
 WITHOUT_EFFECT: Mapping[str, str] = {
     "agents.cache": "crewrun keeps models' answers, with --cache",
-    "events": "crewrun sends no events; callback, task_callback and step_callback are called",
+    "events.event_listener": "crewrun prints its own messages",
+    "events.listeners": "crewrun sends no traces to CrewAI",
+    "events.utils": "crewrun prints its own messages",
     "hooks.types": "types are for type checkers",
     "hooks.wrappers": "use the decorators",
     "knowledge.storage": "crewrun keeps passages of knowledge in memory",
@@ -108,7 +125,9 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "security": "crewrun gives no fingerprints",
     "telemetry": "crewrun sends no telemetry",
     "types.streaming": "crewrun does not stream",
-    "utilities.events": "crewrun sends no events; callback, task_callback and step_callback are called",
+    "utilities.events.event_listener": "crewrun prints its own messages",
+    "utilities.events.third_party": "a listener of your own can pass events on",
+    "utilities.events.utils": "crewrun prints its own messages",
     "utilities.exceptions": "crewrun has errors of its own",
     "utilities.i18n": "crewrun's prompts are in English",
     "utilities.logger": "crewrun writes a log of its own; use logging",
@@ -132,7 +151,10 @@ def place_of(module: str, name: str) -> tuple[str, str]:
 
     `module` is CrewAI's path below crewrun, as in `crewrun.tasks.task_output`.
     """
-    place = PATHS.get(module.removeprefix("crewrun").removeprefix("."), {}).get(name)
+    path = module.removeprefix("crewrun").removeprefix(".")
+    place = PATHS.get(path, {}).get(name)
+    if place is None and name.endswith("Event") and path.startswith(("events", "utilities.events")):
+        place = f"crewrun.events:{name}"  # CrewAI has moved its events between modules
     home, _, attribute = (place or f"{module}:{name}").partition(":")
     return home, attribute
 

@@ -15,6 +15,7 @@ from crewrun.crew.crew_config import with_config
 from crewrun.crew.delegation import Team
 from crewrun.crew.family import Inputs
 from crewrun.crew.fields import accept, effective_fields, mark_doubled_braces
+from crewrun.crew.listed_servers import ListedServer, list_servers
 from crewrun.crew.output import TaskOutput
 from crewrun.crew.process import (
     Process,
@@ -155,6 +156,15 @@ class CrewDefinition(Declared):
                 for name in tool.missing_variables
             )
         )
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether an agent has tools of MCP servers."""
+        return any(agent.mcps or box.deferred for agent, box in self._toolboxes())
+
+    async def list_servers(self) -> list[ListedServer]:
+        """Open the MCP servers of the agents at work and list their tools. A problem is in the list, not raised."""
+        return await list_servers(self._toolboxes()) if self.has_servers else []
 
     def _toolboxes(self) -> list[tuple[Agent, Toolbox]]:
         """The toolboxes that a kickoff may use, each with its agent."""

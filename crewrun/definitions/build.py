@@ -12,6 +12,7 @@ from crewrun.crew.agent import Agent
 from crewrun.crew.crew import Crew
 from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
+from crewrun.definitions.mcp_servers import McpServers
 from crewrun.definitions.names import Objects
 from crewrun.definitions.problems import KeyPath, Problem, failure
 from crewrun.definitions.source import DefinitionSource
@@ -26,7 +27,7 @@ from crewrun.knowledge.sources import as_source
 from crewrun.llm.model import LLM, as_llm
 from crewrun.skills.loader import load_skill
 
-_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity", "expect"})
+_NOT_OF_THE_CREW = frozenset({"llm", "batch", "identity", "expect", "mcp_servers"})
 
 
 def build(spec: CrewSpec, source: DefinitionSource, folder: Path, objects: Objects) -> Crew:
@@ -51,11 +52,13 @@ class _Builder:
         self._folder = folder
         self._objects = objects
         self._llm = self._llm_at(spec.llm, ("llm",))
+        self._mcp_servers = McpServers(spec.mcp_servers, folder, source.at_value)
         self._agents: dict[str, Agent] = {}
         self._tasks: dict[str, Task] = {}
 
     def crew(self) -> Crew | None:
         """The crew, None if there are problems."""
+        self.problems += [self._source.at_key(path, wrong) for path, wrong in self._mcp_servers.check()]
         for key, agent in self._spec.agents.items():
             with self._noting(("agents", key)):
                 self._agents[key.strip()] = self._agent(key.strip(), agent, ("agents", key))
@@ -71,6 +74,11 @@ class _Builder:
         values = spec.explicit() | self._background(spec, path)
         llm = self._objects.get((*path, "llm")) or self._llm_at(spec.llm, (*path, "llm")) or self._llm
         values |= {"name": name, "role": spec.role.strip(), "llm": llm}
+        if spec.mcps is not None:
+            values["mcps"] = []
+            for i, entry in enumerate(spec.mcps):
+                with self._noting((*path, "mcps", i)):
+                    values["mcps"].append(self._mcp_servers.server(entry, (*path, "mcps", i)))
         agent: Agent = self._objects.get((*path, "type"), Agent)(**values)
         with self._noting((*path, "tools")):
             _ = agent.toolbox  # made now, to report what is wrong with the tools

@@ -22,7 +22,7 @@ LAST_COUNTS = "the last one counts"
 _MAX_PROBLEMS = 20
 _MAX_SHOWN_CHARS = 60
 _MAX_NAMES = 12
-_SECRET = frozenset({"api_key", "extra_headers", "extra_body", "extra_query"})
+_SECRET = frozenset({"api_key", "extra_headers", "extra_body", "extra_query", "env", "headers"})
 _PLAIN_NAME = re.compile(r"[\w-]+")
 
 # By pydantic's error types (https://docs.pydantic.dev/latest/errors/validation_errors/) and those of `spec` and

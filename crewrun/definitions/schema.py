@@ -8,7 +8,9 @@ from typing import Any
 
 from crewrun.batch_flags import batch_flags
 from crewrun.definitions import descriptions
+from crewrun.definitions.base_spec import Spec
 from crewrun.definitions.keys import EXTENSION
+from crewrun.definitions.mcp_spec import McpServerSpec
 from crewrun.definitions.spec import (
     AgentSpec,
     BatchSpec,
@@ -18,7 +20,6 @@ from crewrun.definitions.spec import (
     KnowledgeConfigSpec,
     LLMSpec,
     NamedTaskSpec,
-    Spec,
     TaskSpec,
 )
 from crewrun.llm.parameters import STRUCTURED
@@ -34,6 +35,7 @@ _DESCRIPTIONS: Mapping[type[Spec], Mapping[str, str]] = {
     IdentitySpec: descriptions.IDENTITY,
     ExpectationSpec: descriptions.EXPECTATION,
     KnowledgeConfigSpec: descriptions.KNOWLEDGE_CONFIG,
+    McpServerSpec: descriptions.MCP_SERVER,
 }
 _REFERENCE = {"type": "string", "pattern": r"\$|^os\.environ/"}
 _TASKS_NEED_AN_AGENT = {"items": {"required": ["agent"]}, "additionalProperties": {"required": ["agent"]}}

@@ -5,12 +5,10 @@ support, so that messages can tell them from typing errors; `ignored` lists keys
 `descriptions` has a sentence about each key, which editors show.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -20,7 +18,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from crewrun.crew.fields import MISSING, SILENT
+from crewrun.definitions.base_spec import Spec
 from crewrun.definitions.batch_section import batch_fields
+from crewrun.definitions.mcp_spec import McpServerEntry, McpServerSpec
 from crewrun.definitions.value_types import (
     LIST,
     MAPPING,
@@ -78,20 +78,6 @@ _RESERVED = _keys(
     "frequency_penalty reasoning_effort base_url api_base api_key timeout extra_headers function_calling "
     "structured_output fallbacks additional_params"
 )
-
-
-class Spec(BaseModel):
-    """One mapping in the file. `noun` is its name in messages."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    noun: ClassVar[str]
-    not_yet: ClassVar[frozenset[str]] = frozenset()
-    ignored: ClassVar[frozenset[str]] = frozenset()
-
-    def explicit(self) -> dict[str, Any]:
-        """The values that the file sets, by key."""
-        return {name: value for name, value in self if value is not None and name in self.model_fields_set}
 
 
 class LLMSpec(Spec):
@@ -204,6 +190,7 @@ class AgentSpec(Spec):
     knowledge_config: KnowledgeConfigSpec | None = None
     embedder: dict[str, Any] | None = None
     skills: list[Text] | None = None
+    mcps: list[McpServerEntry] | None = None
     tier: Tier | None = None
 
 
@@ -333,6 +320,7 @@ class CrewSpec(Spec):
     knowledge_config: KnowledgeConfigSpec | None = None
     embedder: dict[str, Any] | None = None
     skills: list[Text] | None = None
+    mcp_servers: dict[Name, McpServerSpec] | None = None
 
 
 def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
@@ -346,6 +334,8 @@ def spec_at(path: tuple[str | int, ...]) -> type[Spec]:
             return NamedTaskSpec
         case ["tasks", _]:
             return TaskSpec
+        case ["mcp_servers", _] | ["manager_agent", "mcps", _] | ["agents", _, "mcps", _]:
+            return McpServerSpec
         case ["batch"]:
             return BatchSpec
         case ["identity"]:

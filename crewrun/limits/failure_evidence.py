@@ -33,7 +33,8 @@ _DOUBT_S: Final = 60.0
 _DOWN = (ServerError, NetworkError)
 # Neither an answer nor a sign that the provider is down.
 _SILENT = (CallTimedOut, NotRecorded, Unreachable)
-# By name, along the causes of an error: aiohttp's, httpx's and the system's classes for a connection that was not made.
+# By name, along the causes of an error: how other clients, those of litellm and of the users' own models, call a
+# connection that was not made. Ours gives a reason.
 _NOT_CONNECTED: Final = frozenset(
     {"ClientConnectorError", "ConnectionTimeoutError", "ConnectError", "ConnectTimeout", "ConnectionRefusedError"}
 )
@@ -112,7 +113,11 @@ def is_sign_of_outage(error: CallError) -> bool:
 
 def is_not_connected(error: CallError) -> bool:
     """Whether the attempt got no connection."""
-    link = error.__cause__ or error.__context__ if isinstance(error, NetworkError) else None
+    if not isinstance(error, NetworkError):
+        return False
+    if error.reason is not None:
+        return True
+    link = error.__cause__ or error.__context__
     while link is not None and not isinstance(link, CallError):  # a CallError would be another attempt's
         if any(kind.__name__ in _NOT_CONNECTED for kind in type(link).__mro__):
             return True

@@ -36,7 +36,7 @@ _NEUTRAL = (Message("user", "This is a connection test. Reply with the single wo
 
 def probe_request(request: ChatRequest) -> ChatRequest:
     """A small request of the same kind: with the endpoint, tools and schema of `request`, but without a row's text."""
-    return replace(request, messages=_NEUTRAL)
+    return replace(request, messages=_NEUTRAL, cache_hints=None)
 
 
 class Suspicion:

@@ -25,6 +25,7 @@ from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
 from crewrun.recorder import Recorder
 
 TOOLS: Final = "tools"
+CACHE_HINTS: Final = "prompt_cache"
 _PARAMETER: Final = "parameter:"
 # Statuses with which providers refuse `tools` or `response_format`, such as vLLM, Ollama and OpenRouter (404).
 _REFUSING = frozenset({400, 404, 405, 415, 422, 501})
@@ -32,6 +33,7 @@ _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]choice|tool[_ -]call|function[_ -
 _ABOUT_SCHEMA = re.compile(
     r"response[_ ]?format|json[_ ]?schema|structured[_ ]?output|response[_ ]schema|text\.format", re.IGNORECASE
 )
+_ABOUT_CACHE = re.compile(r"prompt_cache_(?:key|options|breakpoint)|cache_control|cachePoint")
 # How long an answer vouches for a schema; as for probes in `limits.probes`.
 _RECENT_S = 60.0
 # How a refusal names a parameter: in quotes, after a colon or a word such as "parameter", or by its spelling.
@@ -66,6 +68,10 @@ class Capabilities:
         """Whether `endpoint` turned out not to take `schema`."""
         return bool(self.refused) and self.refusal(endpoint, _named(schema)) in self.refused
 
+    def takes_cache_hints(self, endpoint: Endpoint) -> bool:
+        """Whether requests to `endpoint` may say something to its prompt cache."""
+        return not (self.refused and self.refusal(endpoint, CACHE_HINTS) in self.refused)
+
     def fitted(self, request: ChatRequest) -> ChatRequest:
         """`request` with its schema in the form that the endpoint takes."""
         if request.schema is None or not self.refused:
@@ -77,6 +83,8 @@ class Capabilities:
     def trimmed(self, request: ChatRequest) -> ChatRequest:
         """`request` without the parameters that its endpoint turned out not to take."""
         endpoint = request.endpoint
+        if request.cache_hints is not None and not self.takes_cache_hints(endpoint):
+            request = replace(request, cache_hints=None)
         if not endpoint.drops_params or not self.refused:
             return request
         described = self._of(endpoint).name
@@ -166,6 +174,11 @@ def refused_parameter(error: CallError, request: ChatRequest) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
+def refuses_cache_hints(error: CallError) -> bool:
+    """Whether `error` is about what a request says to the provider's prompt cache."""
+    return isinstance(error, BadRequest) and bool(_ABOUT_CACHE.search(f"{error.param or ''} {error}"))
+
+
 def _without_model(error: CallError, endpoint: Endpoint) -> str:
     """The message of `error` without the model's name, which may contain "tool" as "llama3-groq-tool-use" does."""
     return re.sub(rf"(?<![\w-]){re.escape(endpoint.model)}(?![\w-])", "", str(error))
@@ -208,6 +221,8 @@ def in_words(what: str) -> str:
     """A conclusion in words, for people."""
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
+    if what == CACHE_HINTS:
+        return "takes no parameters for its prompt cache: they were left out"
     if is_parameter(what):
         name = what[len(_PARAMETER) :]
         other = OTHER_NAME.get(name)

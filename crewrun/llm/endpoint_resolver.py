@@ -16,6 +16,7 @@ from crewrun.llm.endpoint_state import EndpointState
 from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import Price, find_price
+from crewrun.llm.prompt_cache.rules import rules_of
 from crewrun.llm.tiers import check_custom
 from crewrun.messages import Endpoint, Tier
 from crewrun.redaction.redactor import learn
@@ -96,7 +97,9 @@ class EndpointResolver:
         if endpoint.api_key is None and self._needs_keys and (variable := endpoints.missing_key(endpoint)):
             error = AuthRefused(f"{variable} is not set, and {endpoint.name} needs it; export it or put it into .env")
             raise EndpointRefused(endpoint.name, error) if self._limiters.is_of_a_run else error
-        return EndpointState(endpoint, self._limiters.of(endpoint), self.price(endpoint))
+        price = self.price(endpoint)
+        rules = rules_of(endpoint, price, self._options.prompt_cache)
+        return EndpointState(endpoint, self._limiters.of(endpoint), price, rules)
 
 
 def _resolved(llm: ModelFields | None, tier: Tier) -> Endpoint:

@@ -6,6 +6,7 @@ from crewrun.limits.estimates import GUESSED_TOKENS, fewest_tokens, most_answer_
 from crewrun.limits.limiter import Limiter
 from crewrun.limits.permit import CallPrice
 from crewrun.llm.prices.price import Price, tier_of
+from crewrun.llm.prompt_cache.rules import CacheRules
 from crewrun.messages import ChatRequest, Completion, Endpoint, Usage
 from crewrun.tier_use import STANDARD
 from crewrun.usage import UsageCounter
@@ -23,11 +24,25 @@ class Billed(NamedTuple):
 
 
 class EndpointState:
-    """The state of an endpoint. `answer_tokens` is what an answer is expected to take."""
+    """The state of an endpoint. `answer_tokens` is what an answer is expected to take, and `cache_rules` are those of
+    its provider's prompt cache, None if there is nothing to do for it.
+    """
 
-    __slots__ = ("_is_in_place", "_most_tokens", "_name", "_price", "_tier", "_wants_less", "answer_tokens", "limiter")
+    __slots__ = (
+        "_is_in_place",
+        "_most_tokens",
+        "_name",
+        "_price",
+        "_tier",
+        "_wants_less",
+        "answer_tokens",
+        "cache_rules",
+        "limiter",
+    )
 
-    def __init__(self, endpoint: Endpoint, limiter: Limiter, price: Price | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, limiter: Limiter, price: Price | None, cache_rules: CacheRules | None = None
+    ) -> None:
         self._name = endpoint.name
         self._price = price
         self._tier = tier_of(endpoint)
@@ -35,6 +50,7 @@ class EndpointState:
         self._is_in_place = endpoint.tier == STANDARD
         self._most_tokens = most_tokens(endpoint)
         self.limiter = limiter
+        self.cache_rules = cache_rules
         self.answer_tokens = _USUAL_TOKENS
 
     def bill(self, usage: Usage, counter: UsageCounter) -> Billed:

@@ -290,6 +290,7 @@ class Gateway(LoopBound):
     def _with_limiters(self, limiters: Limiters | None) -> Self:
         other = type(self)(self._options, transport=self._transports.substitute, limiters=limiters, cache=self._cache)
         other._sender.capabilities.refused = self.refused
+        other._sender.prefixes = self._sender.prefixes.for_another_loop()
         other._sender.jobs = self._jobs_for(limiters)
         return other
 

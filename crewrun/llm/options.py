@@ -10,7 +10,7 @@ from crewrun.limits.options import LimiterOptions
 from crewrun.limits.retry import RetryPolicy
 from crewrun.llm.prices.price import Price
 from crewrun.llm.request_identity import Addresses
-from crewrun.messages import Tier
+from crewrun.messages import PromptCacheUse, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class GatewayOptions:
     With `replay_only` nothing is sent: a call that the row's recorder does not have fails with NotRecorded. `prices`,
     by model, override the published ones. `row_budget_usd` is what one row may cost.
     `addresses` are where models count as called in records. `tier` is the service tier of LLMs that name none, and
-    `patience` how long their calls wait for room in a cheaper one.
+    `patience` how long their calls wait for room in a cheaper one. `prompt_cache` says for which models calls are
+    arranged for the provider's prompt cache.
 
     In a program of one's own, `max_concurrent` is how many calls of each model may be in flight, and `budget_usd` what
     all calls together may cost. A batch's limiters have limits of their own.
@@ -36,6 +37,7 @@ class GatewayOptions:
     addresses: Addresses = None
     tier: Tier = "standard"
     patience: Patience = field(default_factory=Patience)
+    prompt_cache: PromptCacheUse = "auto"
     max_concurrent: int | None = None
     budget_usd: float | None = None
 

@@ -2,10 +2,11 @@
 
     send_with_fallbacks                 other models in turn, if one does not work
     _send_with_accepted_schema          the form of the schema that the model takes; refusals are probed first
-    _send_with_accepted_parameters      only the parameters that the model takes, if its LLM has drop_params
+    _send_with_accepted_parameters      only the parameters that the model takes, if its LLM has drop_params; ours alike
     _send_at_flex                       waits for room in that tier, if it is asked for; then the standard tier
     _send_in_jobs                       as a line of a batch job, if its tier is that; `batch_jobs` has how
     _send_with_retries                  a permit for each attempt; retries, and whether a failure counts
+    _try_once                           the first call of a prefix before the others: `prompt_cache`
     Attempts.send_once                  one attempt, within the call's time limit
 
 Attempts are counted here and nowhere else: the clients below do not retry. The gateway replays and records.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from crewrun.aio.time_limit import uncounted
 from crewrun.errors import (
     BadRequest,
     BatchJobFailed,
@@ -47,6 +49,7 @@ from crewrun.llm.batch_jobs.run_jobs import JobAnswer, JobCall, Jobs
 from crewrun.llm.batch_jobs.wire import line_of, no_jobs_here, read_result
 from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
+    CACHE_HINTS,
     Capabilities,
     advised,
     can_leave_out,
@@ -54,6 +57,7 @@ from crewrun.llm.capabilities import (
     parameter,
     refused_feature,
     refused_parameter,
+    refuses_cache_hints,
     strict_form,
 )
 from crewrun.llm.endpoint_state import EndpointState
@@ -61,6 +65,7 @@ from crewrun.llm.known_models import with_slip
 from crewrun.llm.options import GatewayOptions
 from crewrun.llm.prices.price import BATCH
 from crewrun.llm.prober import Prober
+from crewrun.llm.prompt_cache.first_calls import PrefixCall, PrefixCalls
 from crewrun.llm.replies.answer import fresh_answer
 from crewrun.llm.tiers import FLEX, has_no_capacity
 from crewrun.llm.transports.registry import Transports
@@ -87,6 +92,14 @@ class _Failures:
     counted: int = 0
 
 
+@dataclass(slots=True)
+class _FailedAttempt:
+    """An attempt that failed with `error`. Its permit has not been given back."""
+
+    permit: Permit
+    error: CallError
+
+
 class Sender:
     """Sends the calls of one gateway, any number at once."""
 
@@ -99,6 +112,7 @@ class Sender:
     ) -> None:
         """`find_state` is called once for each endpoint; it raises AuthRefused or EndpointRefused without a key."""
         self.capabilities = Capabilities()
+        self.prefixes = PrefixCalls()
         self.jobs: Jobs | None = None  # the batch jobs of the run that this is a part of
         self._options = options
         self._limiters = limiters
@@ -189,6 +203,7 @@ class Sender:
         That it answers without them is remembered.
         """
         left_out: tuple[str, ...] = ()
+        may_have_hints = True
         by_tier = {FLEX: self._send_at_flex, BATCH: self._send_in_jobs}
         send = by_tier.get(request.endpoint.tier, self._send_with_retries)
         while True:
@@ -196,6 +211,11 @@ class Sender:
             try:
                 answer = await send(trimmed, caller, bill, is_patient=is_patient)
             except CallError as refused:
+                if may_have_hints and refuses_cache_hints(refused):
+                    may_have_hints = False  # from here on they are left out
+                    conclusion = self.capabilities.refusal(request.endpoint, CACHE_HINTS)
+                    self.capabilities.conclude(conclusion, caller.row_context.recorder)
+                    continue
                 name = refused_parameter(refused, trimmed)
                 if name is None:
                     raise
@@ -240,7 +260,8 @@ class Sender:
         if jobs is None or not caller.line_id:
             raise no_jobs_here()
         row = id(caller.row_context.recorder)
-        line = await line_of(request, caller.line_id, self._transports)
+        self._join_prefix(call)
+        line = await line_of(call.request, caller.line_id, self._transports)
         job_call = JobCall(request.endpoint, line, row, call.price)
         bill.lines = (*bill.lines, line.custom_id)
         failures = _Failures(is_patient, may_pass=False)
@@ -269,7 +290,8 @@ class Sender:
         """The answer that a batch job brings. Raises GoesLive and the CallError of the line or its job."""
         request, row_context, bill = call.request, call.caller.row_context, call.bill
         try:
-            answer = await self._answer_of_job(jobs, job_call, row_context)
+            with uncounted():
+                answer = await self._answer_of_job(jobs, job_call, row_context)
         except CallError as failed:
             bill.attempts += 1
             row_context.usage.add_attempt()
@@ -326,35 +348,62 @@ class Sender:
         `failures` are those of the call so far. Raises NoCapacity at once.
         """
         call = self._attempts.call(request, caller, bill)
-        limiter, row_context = call.state.limiter, caller.row_context
+        prefix_call = self._join_prefix(call)
         while True:
             self._check_row(caller)
-            permit = await _enter(call, is_patient=is_patient)
-            if permit.is_probe:
-                await self._prober.send(permit, self._attempts.call(probe_request(request), caller, bill))
-                continue
-            bill.attempts += 1
-            row_context.usage.add_attempt()
-            try:
-                reply = await self._attempts.send_once(request, row_context)
-                completion = fresh_answer(reply, request, row_context.own_texts)
-            except CallError as failed:
-                error = has_no_capacity(failed.redact(), request.endpoint)
-                error = classified(with_slip(error, request.endpoint), request)
-            except BaseException:
-                limiter.given_up(permit, call.lost())
-                raise
+            if prefix_call is None:
+                tried = await self._try_once(call, is_patient=is_patient)
             else:
-                result = call.answered(completion)
-                limiter.answered(permit, result)
-                row_context.usage.add_answer(completion)
-                return completion, bill.total(request.endpoint.name, completion.usage, result.cost_usd)
+                async with prefix_call:
+                    _note_wait(call, "prompt cache", prefix_call.waited_s)
+                    tried = await self._try_once(call, is_patient=is_patient)
+                    prefix_call.is_answered = isinstance(tried, tuple)
+            if isinstance(tried, tuple):
+                return tried
+            if tried is None:
+                continue
             if failures is None:
                 failures = _Failures(is_patient, may_pass=self._limiters.is_of_a_run)
-            delay_s = await self._delay(failures, permit, error, call)
-            _log_retry(caller, error, delay_s)
+            delay_s = await self._delay(failures, tried.permit, tried.error, call)
+            _log_retry(caller, tried.error, delay_s)
             if delay_s:
-                await limiter.back_off(delay_s, Wait(WaitKind.RETRY, cause=str(error)))
+                await call.state.limiter.back_off(delay_s, Wait(WaitKind.RETRY, cause=str(tried.error)))
+
+    def _join_prefix(self, call: Call) -> PrefixCall | None:
+        """`call` among those with the same prefix; None if the provider's prompt cache does not matter for it. What its
+        request says to the cache is put into it.
+        """
+        if (rules := call.state.cache_rules) is None:
+            return None
+        takes_hints = self.capabilities.takes_cache_hints(call.request.endpoint)
+        prefix_call = self.prefixes.join(call.request, rules, takes_hints=takes_hints)
+        if prefix_call is not None and prefix_call.hints is not None:
+            call.request = replace(call.request, cache_hints=prefix_call.hints)
+        return prefix_call
+
+    async def _try_once(self, call: Call, *, is_patient: bool) -> "tuple[Completion, Spent] | _FailedAttempt | None":
+        """One attempt: the answer, or how it failed; None if a probe was sent in its place."""
+        request, row_context, bill = call.request, call.caller.row_context, call.bill
+        limiter = call.state.limiter
+        permit = await _enter(call, is_patient=is_patient)
+        if permit.is_probe:
+            await self._prober.send(permit, self._attempts.call(probe_request(request), call.caller, bill))
+            return None
+        bill.attempts += 1
+        row_context.usage.add_attempt()
+        try:
+            reply = await self._attempts.send_once(request, row_context)
+            completion = fresh_answer(reply, request, row_context.own_texts)
+        except CallError as failed:
+            error = has_no_capacity(failed.redact(), request.endpoint)
+            return _FailedAttempt(permit, classified(with_slip(error, request.endpoint), request))
+        except BaseException:
+            limiter.given_up(permit, call.lost())
+            raise
+        result = call.answered(completion)
+        limiter.answered(permit, result)
+        row_context.usage.add_answer(completion)
+        return completion, bill.total(request.endpoint.name, completion.usage, result.cost_usd)
 
     async def _delay(self, failures: "_Failures", permit: Permit, error: CallError, call: Call) -> float:
         """Seconds until the next attempt; raises `error` if there is to be none."""
@@ -389,9 +438,15 @@ async def _enter(call: Call, *, is_patient: bool) -> Permit:
     if windows:
         await admit(windows, limiter.back_off)
     permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
-    if emitter is not None and (seconds := anyio.current_time() - began) >= _SHORTEST_WAIT_S:
-        emitter.note("wait", Waited("limiter", seconds))
+    if emitter is not None:
+        _note_wait(call, "limiter", anyio.current_time() - began)
     return permit
+
+
+def _note_wait(call: Call, reason: str, seconds: float) -> None:
+    """Tell listeners that the call has waited."""
+    if (emitter := call.caller.row_context.emitter) is not None and seconds >= _SHORTEST_WAIT_S:
+        emitter.note("wait", Waited(reason, seconds))
 
 
 def _log_retry(caller: Caller, error: CallError, delay_s: float) -> None:

@@ -100,7 +100,7 @@ def _check_has_jobs(endpoint: Endpoint, llm: ModelFields, env: Mapping[str, str]
     if endpoint.provider not in WITH_JOBS:
         raise ModelRefused(
             f"model {llm.model!r}: crewrun knows no batch jobs of {endpoint.provider}; it knows those of OpenAI, "
-            "Anthropic, Azure, Groq, Mistral, Together, and of any base_url with /v1/batches as openai/MODEL; "
+            "Anthropic, Azure, Gemini, Groq, Mistral, Together, and of any base_url with /v1/batches as openai/MODEL; "
             f"{_WAY_OUT}"
         )
     account_of(endpoint, env)

@@ -81,9 +81,10 @@ class AdapterTools(DeferredTools):
     def of(cls, servers: Iterable[McpServer], names: Iterable[str] | None) -> "AdapterTools":
         """The entry for `servers`. While code is loaded, its name can be shown but not be compared."""
         servers, names = tuple(servers), None if names is None else tuple(names)
-        where = " and ".join(server.name for server in servers)
+        where, place = (" and ".join(getattr(one, part) for one in servers) for part in ("name", "place"))
         shown = f"{', '.join(names) if names else 'the tools'} of {where}"
-        entry = cls(name=shown, description=f"Stands for {shown}.", servers=servers, names=names)
+        about = f"Stands for {shown}."
+        entry = cls(name=shown, description=about, server_name=where, place=place, servers=servers, names=names)
         if (load := current_load()) is not None:
 
             def refuse(doing: str) -> BaseException:
@@ -116,8 +117,8 @@ class AdapterTools(DeferredTools):
             return tools
         by_name = {wire_name(tool.name): tool for tool in reversed(tools)}
         if missing := [name for name in self.names if wire_name(name) not in by_name]:
-            where = " and ".join(server.place for server in self.servers)
-            raise ToolFailed(f"MCP server {where}: {no_such_tool(missing[0], [tool.name for tool in tools])}")
+            about = no_such_tool(missing[0], [tool.name for tool in tools])
+            raise ToolFailed(f"MCP server {self.server_name!r} ({self.place}): {about}")
         return [by_name[wire_name(name)] for name in self.names]
 
 

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 
 from crewrun.errors import DefinitionError, suggest
 from crewrun.mcp.filters import choice_of
+from crewrun.mcp.secrets import args_without_secrets, secrets_of_args
 from crewrun.mcp.server import McpServer
+from crewrun.redaction.redactor import learn
 
 if TYPE_CHECKING:
     from crewrun.mcp.config import ServerConfig
@@ -73,8 +75,9 @@ def name_of_url(url: str) -> str:
 
 def name_of_process(command: str, args: Iterable[str]) -> str:
     """`python_server.py` for `python server.py`, as in CrewAI; of an absolute path only the last part, so that tools
-    have the same names on every machine.
+    have the same names on every machine, and nothing of secrets, since models see the names.
     """
+    args = args_without_secrets(args)
     parts = [os.path.basename(part.rstrip("/")) or part if os.path.isabs(part) else part for part in (command, *args)]
     return "_".join(parts)
 
@@ -137,6 +140,7 @@ def _of_config(config: "ServerConfig") -> McpServer:
 
     own: dict[str, Any]
     if isinstance(config, MCPServerStdio):
+        learn(secrets_of_args(config.args))
         name = name_of_process(config.command, config.args)
         own = {"transport": "stdio", "command": config.command, "args": tuple(config.args)}
         own |= {"env": dict(config.env or {}), "cwd": config.cwd}

@@ -1,18 +1,19 @@
 """`McpServer`: how a server is reached, and which of its tools an agent gets. `servers` opens it."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crewrun.errors import DefinitionError
-from crewrun.redaction.values import is_secret_name, secrets_of_url
+from crewrun.mcp.secrets import args_without_secrets, url_without_secrets
+from crewrun.redaction.redactor import learn
+from crewrun.redaction.values import is_secret_name, secrets_in
 
 Transport = Literal["stdio", "http", "sse"]
 # Which tools an agent gets: their names, or a function of the agent, the server's name, and a tool, which is a mapping
 # with `name`, `description` and `inputSchema`.
 ToolFilter = tuple[str, ...] | Callable[[Any, str, Mapping[str, Any]], bool] | None
-_HIDDEN = "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +63,7 @@ class McpServer:
             raise DefinitionError(f"MCP server {self.name!r}: connections is {self.connections}, at least 1")
         if not self.connect_timeout_s > 0:
             raise DefinitionError(f"MCP server {self.name!r}: connect_timeout_s is {self.connect_timeout_s}")
+        learn(secrets_in({"env": self.env, "headers": self.headers, "url": self.url}))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -74,8 +76,8 @@ class McpServer:
 
     @property
     def place(self) -> str:
-        """What the server is reached by, for messages: its command line, or its URL."""
-        return self.url or " ".join((self.command, *self.args))
+        """What the server is reached by, for messages: its command line, or its URL, without secrets."""
+        return url_without_secrets(self.url) or " ".join((self.command, *args_without_secrets(self.args)))
 
     @property
     def working_directory(self) -> str | None:
@@ -90,10 +92,10 @@ class McpServer:
             "transport": self.transport,
             "name": self.name,
             "command": self.command,
-            "args": list(_without_secrets(self.args)),
+            "args": list(args_without_secrets(self.args)),
             "env": _deciding(self.env),
             "cwd": self.cwd,
-            "url": _url_without_secrets(self.url),
+            "url": url_without_secrets(self.url),
             "headers": sorted(self.headers),
             "tools": self.tools,
             "sessions": self.sessions,
@@ -108,22 +110,3 @@ def _deciding(env: Mapping[str, str]) -> dict[str, str | None]:
     return {
         name: None if is_secret_name(name) else value for name, value in sorted(env.items()) if name not in inherited
     }
-
-
-def _without_secrets(args: tuple[str, ...]) -> Iterator[str]:
-    """`args` with `…` for the value of a flag with a secret name: `--api-key X`, `--api-key=X`."""
-    is_secret = False
-    for arg in args:
-        flag, equals, value = arg.partition("=")
-        is_flag = flag.startswith("-")
-        if is_secret and not is_flag:
-            yield _HIDDEN
-        else:
-            yield f"{flag}={_HIDDEN}" if is_flag and value and is_secret_name(flag) else arg
-        is_secret = is_flag and not equals and is_secret_name(flag)
-
-
-def _url_without_secrets(url: str) -> str:
-    for secret in sorted(secrets_of_url(url), key=len, reverse=True):
-        url = url.replace(secret, _HIDDEN) if secret else url
-    return url

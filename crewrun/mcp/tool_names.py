@@ -11,6 +11,8 @@ def tool_name(prefix: str, tool: str) -> str:
     """`{prefix}_{tool}`, or `tool` for an empty prefix. Of a prefix that is too long for models the end is kept."""
     if not prefix:
         return tool
+    if prefix[0].isdecimal():  # as that of an address; Gemini takes no names that begin so
+        prefix = f"mcp_{prefix}"
     room = MAX_NAME_CHARS - len(wire_name(tool)) - 1
     words = wire_name(prefix, None)
     if len(words) <= room:

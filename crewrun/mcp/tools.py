@@ -66,6 +66,8 @@ def tools_of_sync(server: McpServer, agent: Any = None) -> list[McpTool]:
 
 
 def _chosen(server: McpServer, tools: list[McpTool], agent: Any) -> list[McpTool]:
+    if server.tools is None:
+        return tools
     names = {listed.name for listed in chosen_from([tool.listed for tool in tools], server, agent)}
     return [tool for tool in tools if tool.listed.name in names]
 

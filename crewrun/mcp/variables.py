@@ -14,8 +14,7 @@ def filled(server: McpServer, env: Mapping[str, str] = os.environ) -> McpServer:
 
     Raises UsageError for a variable that is not set.
     """
-    place = f"{server.written_at}: " if server.written_at else ""
-    variables = Variables(env, f"{place}MCP server {server.name!r}")
+    variables = Variables(env, f"MCP server {server.name!r}")
     values = {name: variables.fill(dict(getattr(server, name)), name) for name in ("env", "headers")}
     learn(variables.values)
     return replace(server, **values)

@@ -9,7 +9,7 @@ from typing import Any
 
 from crewrun.mock.clock import MockClock
 from crewrun.mock.faults import find_fault
-from crewrun.mock.job import Job, JobLine, LineState
+from crewrun.mock.job import Job, JobLine, JobStatus, LineState
 from crewrun.mock.job_faults import JobFaults
 from crewrun.mock.replies import MockReply
 
@@ -57,7 +57,8 @@ class Jobs:
         """Have all jobs go on to the present."""
         now_s = self._clock.unix_s
         for job in self._jobs.values():
-            if not job.status.has_ended:
+            is_stuck = job.status is JobStatus.CANCELLING and self._faults.is_on("never-cancels")
+            if not (job.status.has_ended or is_stuck):
                 job.advance(now_s)
 
     def find(self, job_id: str) -> Job | None:

@@ -45,14 +45,14 @@ def read_lines(
 
 def texts_of(request: dict[str, Any]) -> Iterator[str]:
     """The texts of a request in which fault words count, on any wire: all but those of system turns."""
-    turns = request.get("messages", request.get("input"))
+    turns = request.get("messages", request.get("input", request.get("contents")))
     if isinstance(turns, str):
         yield turns
     for turn in turns if isinstance(turns, list) else ():
         if isinstance(turn, str):
             yield turn
         elif isinstance(turn, dict) and turn.get("role") not in ("system", "developer"):
-            yield from _texts_in(turn.get("content"))
+            yield from _texts_in(turn.get("content", turn.get("parts")))
 
 
 def prompt_tokens(lines: Iterable[JobLine]) -> int:

@@ -23,6 +23,7 @@ FAULTS: Mapping[str, FaultName] = {
     "expired-lines": FaultName("share", "lines that expire, and the job with them"),
     "shuffle": FaultName("switch", "results in another order"),
     "never-ends": FaultName("switch", "jobs stay in progress"),
+    "never-cancels": FaultName("switch", "jobs that are cancelled do not end"),
     "no-output": FaultName("switch", "jobs complete without files"),
     "refused-create": FaultName("times", "create is refused with a 503"),
     "lost-create": FaultName("times", "the job is made, and the reply lost"),

@@ -1,5 +1,6 @@
 """`Mock`: everything that the server has, put together, and its paths."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from crewrun.mock.clock import MockClock
 from crewrun.mock.controls import Controls
 from crewrun.mock.endpoint import MockRequest, Refused
 from crewrun.mock.files import Files
+from crewrun.mock.gemini_batches import GeminiBatches
+from crewrun.mock.gemini_content import GeminiContent
+from crewrun.mock.gemini_errors import gemini_refusal
 from crewrun.mock.job_faults import JobFaults
 from crewrun.mock.mistral_batches import MistralBatches
 from crewrun.mock.models import list_models, one_model
@@ -61,7 +65,10 @@ class Mock:
         self._message_batches = AnthropicBatches(message_jobs, self._calls, faults, self._messages)
         mistral_jobs = Jobs("mistral_mock_", self.clock, faults, settings.batch_latency_s, settings.seed)
         self._mistral_batches = MistralBatches(mistral_jobs, self._files, self._calls, faults)
-        self._controls = Controls(self._calls, self.clock, faults, (jobs, message_jobs, mistral_jobs))
+        self._content = GeminiContent()
+        gemini_jobs = Jobs("batches/mock", self.clock, faults, settings.batch_latency_s, settings.seed)
+        self._gemini_batches = GeminiBatches(gemini_jobs, self._files, self._calls, faults, self._content)
+        self._controls = Controls(self._calls, self.clock, faults, (jobs, message_jobs, mistral_jobs, gemini_jobs))
 
     def routes(self) -> Iterator[Route]:
         """All paths, in the order in which they are tried."""
@@ -73,6 +80,7 @@ class Mock:
         yield Route("POST", f"{_ANY}responses", partial(self._answer, self._responses))
         yield Route("POST", f"{_ANY}embeddings", self._embed)
         yield from self._message_routes()
+        yield from self._gemini_routes()
         yield from self._batch_routes()
         yield Route("GET", f"{_ANY}models", list_models)
         yield Route("GET", f"{_ANY}models/{{id:.+}}", one_model)
@@ -105,6 +113,21 @@ class Mock:
         ):
             yield Route(method, path, endpoint, anthropic_refusal)
 
+    def _gemini_routes(self) -> Iterator[Route]:
+        batches, model = self._gemini_batches, f"{_ANY}models/{{id:[^/:]+}}"
+        for method, path, endpoint in (
+            ("POST", f"{model}:generateContent", self._generate),
+            ("POST", f"{model}:streamGenerateContent", self._generate),
+            ("POST", f"{model}:batchGenerateContent", batches.create),
+            ("POST", "/upload/{version}/files", batches.upload),
+            ("GET", "/download/{version}/files/{id:[^/:]+}:download", batches.content),
+            ("GET", "/v1beta/files/{id:[^/:]+}:download", batches.content),
+            ("GET", "/v1beta/batches", batches.page),
+            ("GET", "/v1beta/batches/{id:[^/:]+}", batches.get),
+            ("POST", "/v1beta/batches/{id:[^/:]+}:cancel", batches.cancel),
+        ):
+            yield Route(method, path, endpoint, gemini_refusal)
+
     def _batch_routes(self) -> Iterator[Route]:
         files, batches = self._files, self._batches
         yield Route("POST", f"{_ANY}files", files.upload)
@@ -125,6 +148,17 @@ class Mock:
 
     async def _answer(self, wire: Wire, request: MockRequest) -> MockReply:
         return await self._calls.chat(wire, request.body, request.peer)
+
+    async def _generate(self, request: MockRequest) -> MockReply:
+        """The model and whether to stream are in Gemini's path; elsewhere they are in the body."""
+        try:
+            body = read_object(request.body)
+        except ValueError:
+            return await self._answer(self._content, request)  # it says what is wrong
+        body = {**body, "model": request.id}
+        if "streamGenerateContent" in request.http.path:
+            body["stream"] = True
+        return await self._calls.chat(self._content, json.dumps(body).encode(), request.peer)
 
     async def _embed(self, request: MockRequest) -> MockReply:
         return await self._calls.embeddings(request.body, request.peer)

@@ -42,20 +42,20 @@ def request_digest(request: Mapping[str, Any]) -> int:
 
 
 def _unmarked(value: Any) -> Any:
-    """`value` without breakpoints of caches; a list of one part that had nothing else besides its text is that text."""
+    """`value` without breakpoints of caches; a list that a content is only to have one is a text again."""
     if isinstance(value, list):
         return [_unmarked(each) for each in value]
     if not isinstance(value, dict):
         return value
     fields = {name: _unmarked(inner) for name, inner in value.items() if name not in _MARKS}
-    content = fields.get("content")
-    if isinstance(content, list) and len(content) == 1 and _is_text(content[0]):
+    content = value.get("content")
+    if isinstance(content, list) and len(content) == 1 and _is_marked_text(content[0]):
         fields["content"] = content[0]["text"]
     return fields
 
 
-def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.keys() == {"type", "text"} and part["type"] == "text"
+def _is_marked_text(part: Any) -> bool:
+    return isinstance(part, dict) and not _MARKS.isdisjoint(part) and part.keys() - _MARKS == {"type", "text"}
 
 
 def body_digest(body: bytes) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from crewrun.crew.crew import Crew, TaskPreview
+from crewrun.crew.listed_servers import ListedServer
 from crewrun.diagram import Diagram
 from crewrun.errors import InputInvalid, nearest
 from crewrun.expect.expectations import NOTHING, Expectations
@@ -107,6 +108,15 @@ class Target(ABC):
     @property
     def absolute_output_files(self) -> Sequence[str]:
         """The output files with absolute paths, which all rows would write to."""
+        return ()
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether agents have tools of MCP servers, as far as it is known before a row runs."""
+        return False
+
+    async def list_servers(self) -> Sequence[ListedServer]:
+        """Open these servers and list their tools. Raises nothing for a server that does not answer."""
         return ()
 
     def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:

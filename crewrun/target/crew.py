@@ -8,6 +8,7 @@ from typing import Any
 from crewrun.aio.concurrency import call
 from crewrun.crew.braces import brace_warnings, has_key, names_in
 from crewrun.crew.crew import Crew, TaskPreview
+from crewrun.crew.listed_servers import ListedServer
 from crewrun.crew.output import CrewOutput
 from crewrun.crew.output_files import absolute_files
 from crewrun.crew.plot import diagram_of
@@ -112,6 +113,15 @@ class CrewTarget(Target):
     def absolute_output_files(self) -> Sequence[str]:
         """The tasks' output files that are absolute paths."""
         return absolute_files(self.crew.tasks)
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether agents have tools of MCP servers."""
+        return self.crew.has_servers
+
+    async def list_servers(self) -> Sequence[ListedServer]:
+        """Open these servers and list their tools."""
+        return await self.crew.list_servers()
 
     def models(self, gateway: Gateway) -> Sequence[tuple[str, LLM | None]]:
         """The models of all agents."""

@@ -11,7 +11,10 @@ from crewrun.tools.base import BaseTool
 
 
 class DeferredTools(BaseTool):
-    """Stands for tools, `listed` says which."""
+    """Stands for tools of what is called `server_name`, and is at `place`; `listed` says which."""
+
+    server_name: str
+    place: str
 
     @abstractmethod
     async def listed(self) -> list[BaseTool]:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+
+from throughput import server
 
 ROWS = 5_000
 CREW = """\
@@ -25,15 +28,17 @@ def main() -> None:
     parser.add_argument("new", type=Path, help="a checkout, such as a worktree of the commit to measure")
     parser.add_argument("old", type=Path, help="another, such as a worktree of the commit before")
     parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--wire", action="store_true", help="calls over the loopback instead of the offline model")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("crew.yaml").write_text(CREW, encoding="utf-8")
         Path("in.jsonl").write_text("".join(f'{{"topic": "topic {i}"}}\n' for i in range(ROWS)), encoding="utf-8")
         checkouts = {"new": options.new.resolve(), "old": options.old.resolve()}
-        for checkout in checkouts.values():
-            cpu_s(checkout)  # compiles
-        pairs = [{name: cpu_s(checkouts[name]) for name in order(i)} for i in range(options.pairs)]
+        with server() if options.wire else nullcontext() as base:
+            for checkout in checkouts.values():
+                cpu_s(checkout, base)  # compiles
+            pairs = [{name: cpu_s(checkouts[name], base) for name in order(i)} for i in range(options.pairs)]
     for name in checkouts:
         print(f"{name}: {statistics.median(pair[name] for pair in pairs) / ROWS * 1e6:.0f} µs of CPU per row")
     report([pair["new"] / pair["old"] for pair in pairs])
@@ -44,10 +49,12 @@ def order(pair: int) -> tuple[str, str]:
     return ("new", "old") if pair % 2 else ("old", "new")
 
 
-def cpu_s(checkout: Path) -> float:
-    """The CPU time of one batch of offline rows, as a whole process."""
-    environment: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "-m", "offline", "--fresh", "-q", "-o", "o.jsonl"]
+def cpu_s(checkout: Path, base: str | None) -> float:
+    """The CPU time of one batch as a whole process: of offline rows, or of rows that call the server at `base`."""
+    environment: Mapping[str, str] = {**os.environ, "PYTHONPATH": str(checkout), "OPENAI_API_KEY": "x"}
+    model = ["-m", "openai/fake", "--base-url", base] if base else ["-m", "offline"]
+    flags = ["--fresh", "-q", "-o", "o.jsonl", "-j", "64", *model]
+    command = [sys.executable, "-m", "crewrun", "batch", "in.jsonl", *flags]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, env=environment, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

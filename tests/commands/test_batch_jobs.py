@@ -219,6 +219,44 @@ def test_a_job_that_never_ends_is_cancelled_and_its_rest_goes_live(
     assert place.summary()["cost_usd"] <= totals["cost_usd"] + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("--deadline", "3s"), 6, "1 batch job with 20 requests: the provider goes on with it"),
+        pytest.param(
+            ("--tier-patience", "0.5s"),
+            4,
+            "ago and has not ended; its requests are not sent live, since it may still answer and bill them",
+            marks=pytest.mark.soak,  # 120 looks
+        ),
+    ],
+    ids=["deadline", "patience"],
+)
+def test_a_job_that_cannot_be_cancelled_is_not_paid_twice(
+    place: Place, flags: tuple[str, str], code: int, words: str
+) -> None:
+    """Its requests do not go live, and the same command goes on with it once it has ended."""
+    place.rows(*topics(20))
+    place.mock.set_batch_faults({"never-ends": True, "never-cancels": True})
+    place.batch(*JOBS, *flags, code=code)
+    assert words in place.stderr
+    assert 0 < bill(place)["billed"] == bill(place)["lines"]
+    place.mock.set_batch_faults({"never-ends": None, "never-cancels": None})
+    place.batch(*JOBS)
+    totals = bill(place)
+    assert (len(place.done()), totals["billed"], totals["billed_twice"]) == (20, 20, 0)
+
+
+def test_a_request_above_the_enqueued_limit_fails_its_row_and_the_others_are_done(place: Place) -> None:
+    """It says so, and is not tried for ever."""
+    place.rows({"topic": "long " * 1000}, *topics(10))
+    place.mock.set_batch_faults({"enqueued": 500})
+    place.batch(*JOBS, code=3)
+    (error,) = [row["error"] for row in read_rows(place.results) if row["error"]]
+    assert "had no room for a batch job of a single request (token_limit_exceeded)" in error["message"]
+    assert (bill(place)["billed"], bill(place)["billed_twice"]) == (10, 0)
+
+
 def test_a_signal_leaves_the_jobs_to_the_provider_and_the_same_command_collects_them(slow_place: Place) -> None:
     """Nothing is sent twice, and the message says what happens to the jobs."""
     place = slow_place
@@ -251,14 +289,13 @@ def test_a_signal_cancels_the_jobs_with_the_flag(slow_place: Place) -> None:
     ("flags", "words"),
     [
         (("-o", "-"), "add --run-dir DIR"),
-        (("--row-timeout", "5"), "rows wait for hours"),
         (("--executor", NEAR), "batch jobs are made by this process"),
         (("--poll", "0"), "needs to be a time above 0"),
         (("--wave", "0"), "at least one row"),
         (("-m", "deepseek/deepseek-chat"), "no batch jobs of deepseek"),
         (("-m", "fireworks_ai/any"), "no batch jobs of fireworks_ai; it knows those of OpenAI, Anthropic, Azure"),
     ],
-    ids=["stream", "row timeout", "workers", "poll", "wave", "provider", "another wire"],
+    ids=["stream", "workers", "poll", "wave", "provider", "another wire"],
 )
 def test_what_cannot_hold_with_batch_jobs_is_refused_before_the_first_call(
     place: Place, flags: tuple[str, str], words: str

@@ -21,7 +21,8 @@ from crewrun.crew.fields import SILENT
 from crewrun.crew.process import Process
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
-from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, Spec, TaskSpec
+from crewrun.definitions.base_spec import Spec
+from crewrun.definitions.spec import AgentSpec, BatchSpec, CrewSpec, LLMSpec, NamedTaskSpec, TaskSpec
 from crewrun.errors import DefinitionError, InputInvalid, UsageError
 from crewrun.fingerprint import fingerprint
 from crewrun.llm.model import LLM

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
-from crewrun.cli.wording import duration, money, rate
+from crewrun.cli.wording import duration, money, rate, tokens
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,22 @@ def test_rates_are_rounded(rows_per_s: float, words: str) -> None:
 def test_money_is_in_cents(usd: float, words: str) -> None:
     """Below a cent it has four decimals or more, so that a small run is not free."""
     assert money(usd) == words
+
+
+@pytest.mark.parametrize(
+    ("cached", "words"),
+    [
+        (0, "1,300 tokens (1,000 in, 300 out)"),
+        (1, "1,300 tokens (1,000 in, under 1% of them cached, 300 out)"),
+        (850, "1,300 tokens (1,000 in, 85% of them cached, 300 out)"),
+        (999, "1,300 tokens (1,000 in, 99% of them cached, 300 out)"),
+        (1000, "1,300 tokens (1,000 in, all of them cached, 300 out)"),
+    ],
+)
+def test_tokens_say_how_many_were_cached(cached: int, words: str) -> None:
+    """Where any were, as providers bill them differently."""
+    usage = {"prompt_tokens": 1000, "cached_prompt_tokens": cached, "completion_tokens": 300, "total_tokens": 1300}
+    assert tokens(usage) == words
 
 
 _texts = st.text(alphabet="abc déß一 ", min_size=1, max_size=300)

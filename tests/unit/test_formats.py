@@ -18,6 +18,8 @@ from support.paths import SAMPLES
 
 from crewrun.crew.task import ConditionalTask, Task
 from crewrun.definitions import Definition, find_beside, load
+from crewrun.definitions.base_spec import Spec
+from crewrun.definitions.mcp_spec import McpServerSpec
 from crewrun.definitions.schema import crew_schema
 from crewrun.definitions.spec import (
     AgentSpec,
@@ -28,7 +30,6 @@ from crewrun.definitions.spec import (
     KnowledgeConfigSpec,
     LLMSpec,
     NamedTaskSpec,
-    Spec,
     TaskSpec,
 )
 from crewrun.errors import CrewrunWarning, DefinitionError, UsageError
@@ -777,6 +778,7 @@ SPECS: dict[str, type[Spec]] = {
         IdentitySpec,
         KnowledgeConfigSpec,
         LLMSpec,
+        McpServerSpec,
         NamedTaskSpec,
         TaskSpec,
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crewrun.mock.anthropic_messages import AnthropicMessages
 from crewrun.mock.calls import Calls
 from crewrun.mock.clock import MockClock
+from crewrun.mock.gemini_content import GeminiContent
 from crewrun.mock.input_lines import read_lines, texts_of
 from crewrun.mock.openai_chat import OpenAIChat
 from crewrun.mock.openai_responses import OpenAIResponses
@@ -25,7 +26,9 @@ NAMES = st.sampled_from(
         r"\w+",
         """messages input role content text type tool_calls tool_call_id id name function parameters input_schema tools
         tool_choice tool_use_id call_id output stream stream_options service_tier format json_schema schema
-        response_format output_config max_tokens instructions system arguments description dimensions""",
+        response_format output_config max_tokens instructions system arguments description dimensions parts
+        functionCall functionResponse response functionDeclarations systemInstruction toolConfig generationConfig
+        functionCallingConfig allowedFunctionNames mode responseMimeType responseSchema""",
     )
 )
 WORDS = st.sampled_from(
@@ -43,12 +46,15 @@ REQUESTS = st.dictionaries(NAMES, VALUES, max_size=8)
 TURNS = st.lists(st.dictionaries(NAMES, VALUES, max_size=5), min_size=1, max_size=3)
 
 
-@pytest.mark.parametrize("wire", [OpenAIChat(), OpenAIResponses(), AnthropicMessages()], ids=lambda w: type(w).__name__)
+WIRES = [OpenAIChat(), OpenAIResponses(), AnthropicMessages(), GeminiContent()]
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: type(wire).__name__)
 @settings(max_examples=25)
 @given(request=REQUESTS, turns=TURNS)
 def test_a_request_is_answered_or_refused(wire: Wire, request: dict[str, Any], turns: list[Any]) -> None:
     """Never an error of the server: live, as a stream, and as a line of a job."""
-    body = {"max_tokens": 1, **request, "model": "m", "messages": turns, "input": turns}
+    body = {"max_tokens": 1, **request, "model": "m", "messages": turns, "input": turns, "contents": turns}
     calls = Calls(Settings(), MockClock())
     live = anyio.run(calls.chat, wire, json.dumps(body).encode(), ("", 0))
     line = calls.line(wire, body, "a", "job")

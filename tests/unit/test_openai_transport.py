@@ -59,9 +59,16 @@ async def transport() -> AsyncIterator[OpenAITransport]:
     await sender.aclose()
 
 
-async def test_it_keeps_the_contract_of_transports(mock: MockProcess) -> None:
-    """Every way a provider answers or fails, one request each."""
-    endpoint = resolve(LLM(model="openai/m", base_url=mock.base_url, api_key="sk-test"))
+@pytest.mark.parametrize("through_proxy", [False, True], ids=["straight", "through a proxy"])
+async def test_it_keeps_the_contract_of_transports(
+    mock: MockProcess, monkeypatch: pytest.MonkeyPatch, *, through_proxy: bool
+) -> None:
+    """Every way a provider answers or fails, one request each. The mock takes requests as a proxy gets them, too."""
+    base_url = mock.base_url
+    if through_proxy:
+        monkeypatch.setenv("HTTP_PROXY", mock.base_url.removesuffix("/v1"))
+        base_url = "http://model.test/v1"
+    endpoint = resolve(LLM(model="openai/m", base_url=base_url, api_key="sk-test"))
     garbage = TransportCase("FAIL-GARBAGE", request(endpoint, "FAIL-GARBAGE"), ServerError, 200)
     transport = OpenAITransport()
     try:

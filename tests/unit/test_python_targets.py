@@ -528,7 +528,7 @@ IDLE = """
 from pydantic import BaseModel
 from crewai import Knowledge, Memory as Recall
 import crewai.memory
-from crewai.events import BaseEventListener, CrewKickoffStartedEvent, crewai_event_bus as bus
+from crewai.telemetry import Telemetry, telemetry
 from crewai.knowledge.source.base_knowledge_source import BaseKnowledgeSource
 from crewai.utilities import I18N, Logger
 from crewai.utilities.exceptions.context_window_exceeding_exception import LLMContextLengthExceededException
@@ -537,8 +537,8 @@ from crewai.utilities.printer import Printer
 class State(BaseModel):
     memory: Recall | None = None
 
-class Listener(BaseEventListener):
-    def setup_listeners(self, bus):
+class Quiet(Telemetry):
+    def send(self, data):
         raise AssertionError
 
 class Site(BaseKnowledgeSource):
@@ -548,9 +548,9 @@ def see(source, event):
     return "seen"
 
 for _ in range(2):
-    heard = bus.on(CrewKickoffStartedEvent)(see)
-    Listener()
-with bus.scoped_handlers():
+    heard = telemetry.on("search")(see)
+    Quiet()
+with telemetry.muted():
     recall = State(memory=Recall()).memory
 recalled = list(recall.search("x", limit=3)), f"{recall.search('y')}", bool(recall)
 site = Site(url="u")
@@ -571,10 +571,10 @@ def test_what_has_no_effect_is_imported_and_warned_of_where_it_is_used() -> None
     """Once for each imported name, with the user's line. An import alone changes nothing, so it says nothing."""
     with pytest.warns(CrewrunWarning) as caught:
         found = target(IDLE)
-    events = "crewrun sends no events; callback, task_callback and step_callback are called"
+    telemetry = "crewrun sends no telemetry"
     assert [str(warning.message) for warning in caught] == [
-        f"demo.py:25: crewai_event_bus has no effect: {events}",
-        f"demo.py:26: BaseEventListener has no effect: {events}",
+        f"demo.py:25: telemetry has no effect: {telemetry}",
+        f"demo.py:26: Telemetry has no effect: {telemetry}",
         "demo.py:28: Memory has no effect: crewrun has no memory",
         "demo.py:31: storage has no effect: crewrun has no memory",
     ]

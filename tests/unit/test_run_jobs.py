@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from crewrun.errors import (
     AuthRefused,
     BadRequest,
+    BatchJobFailed,
     CallError,
     ModelNotFound,
     NetworkError,
@@ -59,6 +60,7 @@ class Provider:
     refusals: list[CallError] = field(default_factory=list)  # of looks at a job and its results, one after the other
     downloads: list[int] = field(default_factory=list)  # after how many lines the next downloads end
     appears_s: float = 0.0  # how long after its creation a job is in the list
+    cancels: bool = True  # else a job that is to be cancelled goes on
     unnamed_looks: int = 0  # so many looks at a job that has ended do not name its results
 
     def size_of(self, line: Line) -> int:
@@ -75,6 +77,8 @@ class Provider:
         reply = self.replies.pop(0) if self.replies else ""
         if reply == "refused":
             raise ServerError("overloaded", http_status=503)
+        if reply == "too soon":
+            raise RateLimited("slow down", http_status=429)
         made = Made(
             f"job-{len(self.jobs_made)}",
             self.uploads[upload.decode()],
@@ -128,7 +132,7 @@ class Provider:
         state = JobState.PENDING
         if now >= made.created_at + self.takes_s:
             state = JobState.COMPLETED
-        if made.cancelled_at is not None:
+        if made.cancelled_at is not None and self.cancels:
             state = JobState.CANCELLED
         if state is not JobState.PENDING and not made.has_ended:
             made.has_ended = True
@@ -218,6 +222,7 @@ class Rows:
 
     count: int
     steps: int = 1
+    bodies: Mapping[int, bytes] = field(default_factory=dict)  # of the lines of some rows
     done: dict[str, str] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -235,7 +240,8 @@ class Rows:
                 line_id = f"{row * 1000 + step:032x}"
                 if line_id in self.done:
                     continue
-                answer = await jobs.send(JobCall(ENDPOINT, Line(line_id, b"{}"), row, None))
+                line = Line(line_id, self.bodies.get(row, b"{}"))
+                answer = await jobs.send(JobCall(ENDPOINT, line, row, None))
                 jobs.settle(ENDPOINT, answer.permit, CallResult())
                 await anyio.sleep(random.Random(row).random() / 10)
                 assert line_id not in self.done
@@ -402,6 +408,65 @@ def test_an_enqueued_limit_halves_the_jobs_without_busy_polling() -> None:
     assert len(rows.done) == 100
     assert set(provider.billed.values()) == {1}
     assert len(provider.uploads) < 40
+
+
+def full_beyond(most: int) -> Callable[[Sequence[Line]], tuple[JobProblem, ...]]:
+    """An enqueued limit: jobs whose bodies have more bytes than that fail."""
+
+    def problems(lines: Sequence[Line]) -> tuple[JobProblem, ...]:
+        size_bytes = sum(len(line.body) for line in lines)
+        return (JobProblem("token_limit_exceeded", "full"),) if size_bytes > most else ()
+
+    return problems
+
+
+def test_a_request_above_the_enqueued_limit_fails_its_row_after_some_tries_and_the_others_are_done() -> None:
+    """The tries take a quarter of an hour, and the others go in jobs of several lines all the same."""
+    provider = Provider(takes_s=60, problems=full_beyond(100))
+    rows = Rows(40, bodies={7: b" " * 200})
+    run(session, provider, Memory(), rows)
+    assert len(rows.done) == 39
+    assert {row: type(error) for row, error in rows.failed.items()} == {"7": BatchJobFailed}
+    assert "had no room for a batch job of a single request" in str(rows.failed["7"])
+    assert len(provider.uploads) < 30
+
+
+def test_an_account_without_any_room_fails_the_rows_in_time() -> None:
+    """The first after some tries, and the others at their first."""
+    provider = Provider(problems=full_beyond(0))
+
+    async def timed() -> float:
+        await session(provider, Memory(), rows)
+        return anyio.current_time()
+
+    rows = Rows(3)
+    assert run(timed) < 3600
+    assert len(rows.failed) == 3
+
+
+def test_a_create_that_comes_too_soon_makes_no_smaller_jobs() -> None:
+    """A 429 may be about the number of requests; it is tried again before the job counts as too large."""
+    provider, rows = Provider(replies=["too soon", "too soon"]), Rows(40)
+    run(session, provider, Memory(), rows)
+    assert (len(rows.done), [len(made.lines) for made in provider.jobs_made.values()]) == (40, [40])
+
+
+def test_a_job_that_stays_in_cancelling_stops_the_run_and_is_billed_once() -> None:
+    """Its requests do not go live, since it may still answer them. The next session goes on with it."""
+    provider, memory, rows = Provider(takes_s=inf, cancels=False), Memory(), Rows(4)
+    options = JobsOptions(timing=JobTiming(patience_s=600))
+
+    async def two_sessions() -> None:
+        with pytest.raises(ExceptionGroup) as stopped:
+            await session(provider, memory, rows, options)
+        assert stopped.group_contains(RunStopped, match="was to be cancelled 3,600 s ago and has not ended")
+        assert anyio.current_time() < 5000
+        provider.cancels = True
+        await session(provider, memory, rows, JobsOptions(timing=JobTiming(patience_s=0)))  # the journal has real times
+
+    run(two_sessions)
+    assert {type(error) for error in rows.failed.values()} == {GoesLive}
+    assert len(provider.jobs_made) == 1
 
 
 def test_rows_go_live_when_the_end_of_the_run_is_near() -> None:

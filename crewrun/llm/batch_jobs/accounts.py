@@ -4,6 +4,7 @@ Keys and addresses come from the variables that live calls take them from, litel
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -19,7 +20,7 @@ GEMINI: Final = "gemini"
 MISTRAL: Final = "mistral"
 TOGETHER: Final = "together_ai"
 # openai also stands for other servers with OpenAI's endpoints.
-WITH_JOBS: Final = frozenset({"openai", "groq", ANTHROPIC, AZURE, MISTRAL, TOGETHER})
+WITH_JOBS: Final = frozenset({"openai", "groq", ANTHROPIC, AZURE, GEMINI, MISTRAL, TOGETHER})
 # Addresses of theirs that users may have as an OpenAI server's.
 _HOSTS: Final[Mapping[str, str]] = {
     "openai.azure.com": AZURE,
@@ -31,6 +32,7 @@ _HOSTS: Final[Mapping[str, str]] = {
 }
 # The first api-version of Azure with batch jobs: https://learn.microsoft.com/azure/ai-foundry/openai/whats-new
 _FIRST_VERSION: Final = "2024-07-01"
+_VERSION: Final = re.compile(r"/v\d\w*$")
 
 
 class Account(NamedTuple):
@@ -56,6 +58,8 @@ def account_of(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> Accou
             return _anthropic(endpoint, env)
         case "azure":
             return _azure(endpoint, env)
+        case "gemini":
+            return _gemini(endpoint, env)
     parts = urlsplit(endpoint.base_url or "")
     headers = dict(endpoint.headers)
     if endpoint.api_key and "@" not in parts.netloc and "authorization" not in map(str.lower, headers):
@@ -92,6 +96,16 @@ def _azure(endpoint: Endpoint, env: Mapping[str, str]) -> Account:
             "token (AZURE_AD_TOKEN); with another login, say `tier: standard`"
         )
     return Account(base_url, headers, {"api-version": version, **endpoint.query} if version else endpoint.query)
+
+
+def _gemini(endpoint: Endpoint, env: Mapping[str, str]) -> Account:
+    """The address ends with the API's version, as that of live calls does."""
+    base_url = endpoint.base_url or first_set(("GEMINI_API_BASE",), env) or "https://generativelanguage.googleapis.com"
+    base_url = base_url.rstrip("/")
+    if not _VERSION.search(base_url):
+        base_url += "/v1beta"
+    key = endpoint.api_key or first_set(keys_of(GEMINI), env) or ""
+    return Account(base_url, {"x-goog-api-key": key, **endpoint.headers}, {})
 
 
 def azure_version(endpoint: Endpoint, env: Mapping[str, str] = os.environ) -> str:

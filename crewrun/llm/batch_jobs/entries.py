@@ -7,7 +7,7 @@ from typing import Any
 
 from crewrun.errors import ServerError
 from crewrun.llm.batch_jobs.http import JobsHttp, as_object
-from crewrun.llm.batch_jobs.job import Job, LineEnd, LineResult
+from crewrun.llm.batch_jobs.job import Job, JobState, LineEnd, LineResult
 
 Entry = Mapping[str, Any]
 
@@ -54,6 +54,11 @@ def listed(page: Entry, read: Callable[[Entry], Job], seen: set[str]) -> list[Jo
             seen.add(job.id)
             jobs.append(job)
     return jobs
+
+
+def with_partial_results(state: JobState, results: tuple[str, ...]) -> JobState:
+    """The state of a job with these results: one that failed after it had run lines ended early, and they count."""
+    return JobState.EXPIRED if state is JobState.FAILED and results else state
 
 
 def read_line(line: bytes, read: Callable[[Entry], LineResult]) -> LineResult:

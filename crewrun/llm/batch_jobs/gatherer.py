@@ -60,7 +60,7 @@ class Gatherer:
     """The lines of one route that have not gone. `delay_s` is the longest delay."""
 
     def __init__(self, limits: JobLimits, delay_s: float) -> None:
-        self.most_lines = limits.lines
+        self.most_bytes: float = limits.size_bytes
         self.blocked_until = -inf  # no job goes before that
         self._limits = limits
         self._delay_s = delay_s
@@ -91,7 +91,7 @@ class Gatherer:
         now = anyio.current_time()
         if not self._waiting or now < self.blocked_until:
             return False
-        if len(self._waiting) >= self.most_lines or self._size_bytes >= self._limits.size_bytes:
+        if len(self._waiting) >= self._limits.lines or self._size_bytes >= self.most_bytes:
             return True
         oldest = next(iter(self._waiting.values()))
         if now - self._last >= self._delay_s or now - oldest.since >= _DELAYS * self._delay_s:
@@ -99,12 +99,12 @@ class Gatherer:
         return is_quiet and now - self._last >= settle_s
 
     def take(self) -> list[WaitingLine]:
-        """The lines of the next job, the oldest first: as many as it may have."""
+        """The lines of the next job, the oldest first: as many as it may have, and one at least."""
         taken: list[WaitingLine] = []
         size_bytes = 0
-        while self._waiting and len(taken) < self.most_lines:
+        while self._waiting and len(taken) < self._limits.lines:
             waiting = next(iter(self._waiting.values()))
-            if taken and size_bytes + waiting.size_bytes > self._limits.size_bytes:
+            if taken and size_bytes + waiting.size_bytes > self.most_bytes:
                 break
             self.remove(waiting)
             size_bytes += waiting.size_bytes

@@ -44,6 +44,10 @@ _GROWTH: Final = 1.5
 _RETRY_S: Final = 2.0
 # How often a job is created whose creation was not answered and that is not in the provider's list.
 _CREATIONS: Final = 5
+# How often its creation is refused with a 429 before it counts as too large: there may have been too many requests.
+_RATE_REFUSALS: Final = 3
+# How many looks a job that is being cancelled has for that: an hour, where OpenAI says up to ten minutes.
+_CANCELLING_LOOKS: Final = 120
 _MARK_CHARS: Final = 24
 # A job or its files may be invisible for a moment, and a download may end early: so often one looks before it counts.
 _LOOKS: Final = 5
@@ -213,7 +217,10 @@ class JobTask:
             self._create_at = anyio.current_time()
             try:
                 job = await self._api.create(upload, metadata)
-            except RateLimited:
+            except RateLimited as full:
+                if attempt < _RATE_REFUSALS:
+                    await anyio.sleep(self._pause_s(full, attempt))
+                    continue
                 await self._store.end(self.stored.number, NOT_CREATED)
                 raise CrowdedOut from None
             except TransientError as unclear:
@@ -278,15 +285,18 @@ class JobTask:
         poll_s = pause_s = self._timing.poll_s
         patience_s = self.stored.intended_at + self._timing.patience_s - time.time()
         cancel_at, is_asked = anyio.current_time() + patience_s, not may_cancel
+        give_up_at = inf
         if may_cancel:
             self.job = job
         while not job.has_ended:
+            if anyio.current_time() >= give_up_at:
+                raise _still_cancelling(job, self.stored, _CANCELLING_LOOKS * poll_s)
             with anyio.move_on_after(pause_s if is_asked else min(pause_s, cancel_at - anyio.current_time())):
                 await (anyio.sleep_forever() if is_asked else self._hurry.wait())
             if not is_asked and (self.is_cancelled or anyio.current_time() >= cancel_at):
                 self.is_cancelled = is_asked = True
                 await self._ask_to_cancel(job)
-                pause_s = poll_s
+                pause_s, give_up_at = poll_s, anyio.current_time() + _CANCELLING_LOOKS * poll_s
                 continue
             latest = await self._look(job.id)
             has_moved = (latest.ended, latest.state) != (job.ended, job.state)
@@ -295,6 +305,8 @@ class JobTask:
             if may_cancel:
                 self.job = job
                 self._store.looked(self.stored.number, job.ended)
+        if job.state is JobState.CANCELLED and anyio.current_time() >= cancel_at:
+            self.is_cancelled = may_cancel  # perhaps an earlier session has asked for it
         return job
 
     async def _ask_to_cancel(self, job: Job) -> None:
@@ -448,6 +460,14 @@ def _not_here(stored: StoredJob, why: object) -> RunStopped:
         f"{what}, which has {stored.lines:,} requests of this run, is not in the account ({why}); with the key and the "
         "project that it was made with the same command goes on; --tier standard does without it and pays its requests "
         "again"
+    )
+
+
+def _still_cancelling(job: Job, stored: StoredJob, asked_s: float) -> RunStopped:
+    return RunStopped(
+        f"batch job {job.id}, which has {stored.lines:,} requests of this run, was to be cancelled {asked_s:,.0f} s "
+        "ago and has not ended; its requests are not sent live, since it may still answer and bill them. The same "
+        "command goes on with it; --tier standard does without it and may pay its requests twice"
     )
 
 

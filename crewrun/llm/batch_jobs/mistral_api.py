@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
 from crewrun.errors import ServerError
-from crewrun.llm.batch_jobs.entries import Entry, listed, results_of, unix_time
+from crewrun.llm.batch_jobs.entries import Entry, listed, results_of, unix_time, with_partial_results
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import Job, JobLimits, JobProblem, JobState, Line, LineResult, text_of
 from crewrun.llm.batch_jobs.openai_api import read_result
@@ -98,14 +98,11 @@ def _written(line: Line) -> bytes:
 def _job(entry: Entry) -> Job:
     """A job as the wire has it. Raises ServerError for anything else."""
     try:
-        files = [text_of(entry.get(name)) for name in ("output_file", "error_file")]
+        files = [_file_id(entry.get(name)) for name in ("output_file", "error_file")]
         results = tuple(f"/files/{file_id}/content" for file_id in files if file_id)
-        state = _STATES.get(str(entry["status"]).upper(), JobState.PENDING)
-        if state is JobState.FAILED and results:
-            state = JobState.EXPIRED  # it ran lines, whose answers count
         return Job(
             str(entry["id"]),
-            state,
+            with_partial_results(_STATES.get(str(entry["status"]).upper(), JobState.PENDING), results),
             unix_time(entry["created_at"]),
             int(entry.get("total_requests") or 0) or None,
             int(entry.get("completed_requests") or 0),
@@ -116,6 +113,11 @@ def _job(entry: Entry) -> Job:
         )
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
         raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
+
+
+def _file_id(value: Any) -> str:
+    """The id of a file, which some servers give as an object."""
+    return text_of(value.get("id") if isinstance(value, Mapping) else value)
 
 
 def _problem(error: Any) -> JobProblem:

@@ -24,7 +24,7 @@ from crewrun.limits.probes import RUN_WIDE
 from crewrun.limits.waits import Wait, WaitKind
 from crewrun.llm.batch_jobs.gatherer import Gatherer, GoesLive, WaitingLine
 from crewrun.llm.batch_jobs.job import BatchApi, Line, LineResult
-from crewrun.llm.batch_jobs.job_task import CrowdedOut, JobTask, JobTiming, not_run
+from crewrun.llm.batch_jobs.job_task import ENQUEUED_LIMIT, CrowdedOut, JobTask, JobTiming, not_run
 from crewrun.llm.batch_jobs.store import JobStore, StoredJob, StoredLine
 from crewrun.messages import Endpoint
 
@@ -36,6 +36,8 @@ _SETTLE_S: Final = 0.3
 _MOST_SENDS: Final = 3
 # A job that had no room beside others is tried again when one of them ends, or after so many intervals between looks.
 _CROWDED_PAUSES: Final = 10
+# How often in a row the provider may have no room for a single request before its row fails: a quarter of an hour.
+_MOST_CROWDED: Final = 6
 # How long the end of a session waits for the answer to a create, without which the job has to be looked for.
 _CREATE_S: Final = 5.0
 
@@ -100,6 +102,7 @@ class RunJobs:
         open_api: Callable[[Endpoint], BatchApi],
     ) -> None:
         self.is_quiet: Callable[[int], bool] = lambda rows: True
+        self.rows_waiting_elsewhere: Callable[[], set[int]] = set  # for what other rows do
         self.on_all_sent: Callable[[], None] | None = None  # called once no row can do anything but wait for jobs
         self._options = options
         self._store = store
@@ -139,8 +142,8 @@ class RunJobs:
 
     @property
     def rows_waiting(self) -> int:
-        """How many rows wait for a line of theirs."""
-        return len(self._rows)
+        """How many rows wait for a line of theirs, or for what another row does."""
+        return len(self._rows.keys() | self.rows_waiting_elsewhere()) if self._rows else 0
 
     @property
     def waits(self) -> list[Wait]:
@@ -163,9 +166,15 @@ class RunJobs:
                 if self.on_all_sent is not None and self._is_all_sent(is_quiet=is_quiet):
                     self.on_all_sent()
                     self.on_all_sent = None
-                is_waiting = any(len(route.gatherer) for route in self._routes.values())
-                with anyio.move_on_after(_LOOK_S if is_waiting or self.on_all_sent is not None else inf):
+                with anyio.move_on_after(_LOOK_S if self.on_all_sent is not None else self._pause_s):
                     await self._awake.wait()
+
+    @property
+    def _pause_s(self) -> float:
+        """How long no job will go unless something happens."""
+        now = anyio.current_time()
+        blocked = (route.gatherer.blocked_until for route in self._routes.values() if len(route.gatherer))
+        return max(_LOOK_S, min(blocked, default=inf) - now)
 
     def _is_all_sent(self, *, is_quiet: bool) -> bool:
         """Whether every row has waited for a while for jobs that the provider was seen to be still at work on."""
@@ -304,10 +313,11 @@ class RunJobs:
         error: Exception | None = None
         try:
             await job.run()
-            route.gatherer.blocked_until = -inf  # there is room for another one
+            route.make_room()
             self._results.update((line_id, job.stored.number) for line_id in job.line_ids)
         except CrowdedOut:
-            route.crowd(job, self._options.timing.poll_s)
+            if route.crowd(job, self._options.timing.poll_s):
+                error = _no_room()
         except (CallError, RunStopped, OutputFailed) as failed:
             error = EndpointRefused(route.endpoint.name, failed) if isinstance(failed, RUN_WIDE) else failed
         finally:
@@ -342,6 +352,14 @@ class RunJobs:
                 job.cancel()
 
 
+def _no_room() -> BatchJobFailed:
+    return BatchJobFailed(
+        f"{_MOST_CROWDED} times in a row the provider had no room for a batch job of a single request "
+        f"({ENQUEUED_LIMIT}), and nothing was billed; when the account's other batch jobs have ended, the same command "
+        "sends this one again; --tier standard sends it live"
+    )
+
+
 class _Route:
     """Where lines go: one model of one account, with its jobs."""
 
@@ -351,6 +369,7 @@ class _Route:
         self.gatherer = gatherer
         self.jobs: list[JobTask] = []
         self._is_crowded = False
+        self._crowded_alone = 0  # how often in a row there was no room for a single request
         parts = urlsplit(endpoint.base_url or "")
         # Without secrets, and without the key: a new key of the same account finds its jobs.
         self.name = f"{endpoint.provider} {parts.netloc.rpartition('@')[2]}{parts.path} {endpoint.model}"
@@ -359,13 +378,25 @@ class _Route:
         """The latest job that may still bring a line."""
         return next((job for job in reversed(self.jobs) if job.expects(line_id)), None)
 
-    def crowd(self, job: JobTask, pause_s: float) -> None:
-        """The provider has no room for `job`: send less at once, when another one ends or after a while."""
+    def make_room(self) -> None:
+        """A job has ended as it should."""
+        self.gatherer.blocked_until = -inf
+        self._crowded_alone = 0
+
+    def crowd(self, job: JobTask, pause_s: float) -> bool:
+        """The provider has no room for `job`: send less at once, when another one ends or after a while.
+
+        Returns whether there has been none for a single request so often that it is to be given up.
+        """
         self._is_crowded = True
-        is_alone = len(self.jobs) == 1
-        if is_alone:  # else it may have room when the others have ended
-            self.gatherer.most_lines = max(1, min(self.gatherer.most_lines, job.stored.lines) // 2)
-        self.gatherer.blocked_until = anyio.current_time() + (pause_s if is_alone else _CROWDED_PAUSES * pause_s)
+        pauses = float(_CROWDED_PAUSES)
+        if len(self.jobs) == 1:  # else it may have room when the others have ended
+            size_bytes = sum(waiting.size_bytes for waiting in job.left)  # none yet of a job of an earlier session
+            self.gatherer.most_bytes = min(self.gatherer.most_bytes, max(1, size_bytes // 2) if size_bytes else inf)
+            self._crowded_alone = self._crowded_alone + 1 if job.stored.lines == 1 else 0
+            pauses = min(pauses, 2.0 ** max(0, self._crowded_alone - 1))
+        self.gatherer.blocked_until = anyio.current_time() + pauses * pause_s
+        return self._crowded_alone >= _MOST_CROWDED
 
     @property
     def has_room(self) -> bool:

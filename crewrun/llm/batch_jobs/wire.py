@@ -41,6 +41,11 @@ def open_api(endpoint: Endpoint) -> BatchApi:
     from crewrun.llm.batch_jobs.openai_wires import AZURE, AZURE_BY_VERSION, OPENAI, TOGETHER
 
     account = accounts.account_of(endpoint)
+    if endpoint.provider == accounts.GEMINI:
+        from crewrun.llm.batch_jobs.gemini_api import GeminiBatches
+
+        root, _, version = account.base_url.rpartition("/")
+        return GeminiBatches(JobsHttp(root, account.headers), endpoint.model, version)
     http = JobsHttp(account.base_url, account.headers, account.query)
     match accounts.jobs_of(endpoint):
         case accounts.ANTHROPIC:

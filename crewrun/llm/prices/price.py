@@ -84,6 +84,12 @@ class Price:
         factor = prod(max(1.0, each) for each in self.surcharges.values()) if self.surcharges else 1.0
         return Most(prompt_tokens * dearest.prompt * factor, answer_tokens * dearest.completion * factor)
 
+    @property
+    def is_cheaper_cached(self) -> bool:
+        """Whether prompt tokens cost less if they are read from the provider's cache."""
+        bands = self._bands(self.tier, None)
+        return any(band.rates.cached_prompt < band.rates.prompt for band in bands)
+
     def _bands(self, tier: str, at: datetime | None) -> Schedule:
         by_tier = self.schedules
         if self.off_peak is not None and self.off_peak.is_open(at or datetime.now(UTC)):
@@ -138,7 +144,8 @@ def find_price(endpoint: Endpoint) -> Price | None:
         price = _read(entry, uplift(entry, endpoint), tier_of(endpoint))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # the table of another version of litellm, in another format
-    if has_discount(endpoint.provider, endpoint.base_model or endpoint.model):
+    model = (endpoint.base_model or endpoint.model).removeprefix(f"{endpoint.provider}/")
+    if has_discount(endpoint.provider, model):
         return price
     return replace(price, schedules={**price.schedules, BATCH: price.schedules[STANDARD]})
 

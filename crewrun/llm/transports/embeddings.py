@@ -7,7 +7,8 @@ from pydantic_core import from_json, to_json
 from crewrun.errors import ServerError
 from crewrun.limits.estimates import fewest_tokens
 from crewrun.llm.embeddings import encode
-from crewrun.llm.transports.openai import OpenAITransport, Reply
+from crewrun.llm.transports.http.exchange import HttpReply
+from crewrun.llm.transports.openai import OpenAITransport
 from crewrun.messages import ChatRequest, Completion, Usage
 from crewrun.redaction.redactor import redact
 
@@ -21,7 +22,7 @@ class EmbeddingsTransport(OpenAITransport):
         texts = [message.content for message in request.messages]
         return to_json({"model": request.endpoint.model, **request.endpoint.fields, "input": texts})
 
-    def _read(self, reply: Reply, request: ChatRequest) -> Completion:
+    def _read(self, reply: HttpReply, request: ChatRequest) -> Completion:
         try:
             body = from_json(reply.body)
             vectors = _vectors(body["data"], len(request.messages))

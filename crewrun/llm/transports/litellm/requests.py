@@ -7,6 +7,7 @@ from typing import Any
 from crewrun.errors import BadRequest
 from crewrun.library_warnings import tolerant
 from crewrun.llm.parameters import fields_of, without
+from crewrun.llm.transports.cache_hints import add_hints
 from crewrun.llm.transports.chat_json import message_on_wire, schema_on_wire, tool_on_wire
 from crewrun.llm.transports.litellm.errors import summary
 from crewrun.llm.transports.litellm.library import load_litellm
@@ -29,7 +30,7 @@ def keywords(request: ChatRequest) -> dict[str, Any]:
     """
     endpoint = request.endpoint
     optional = {"api_base": endpoint.base_url, "api_key": endpoint.api_key}
-    return {
+    fields = {
         "drop_params": False,
         **fields_of(request),
         **({"extra_body": without(endpoint.extra_body, request.left_out)} if endpoint.extra_body else {}),
@@ -49,6 +50,9 @@ def keywords(request: ChatRequest) -> dict[str, Any]:
         # Otherwise it looks for MCP servers among the tools and imports the mcp package, which may not be installed.
         "_skip_mcp_handler": True,
     }
+    if request.cache_hints is not None:
+        add_hints(fields, request.cache_hints)
+    return fields
 
 
 @tolerant

@@ -197,7 +197,8 @@ class SharedState:
             at, hold = later, "requests"
         if (later := self.tokens.earliest(amount, at)) > at:
             at, hold = later, "tokens"
-        if self.estimator.is_set and (later := self.estimator.earliest(at)) > at:
+        is_free = self.requests.used(at) + count <= self.estimator.free_per_min
+        if self.estimator.is_set and not is_free and (later := self.estimator.earliest(at)) > at:
             at, hold = later, "rate"
         self.requests.take(count, at)
         self.tokens.take(amount, at)

@@ -27,11 +27,14 @@ from hypothesis import strategies as st
 from crewrun.errors import CallError, RateLimited
 from crewrun.limits import rate_headers, shared_limits
 from crewrun.limits.account import Account, account_of, key_digest
+from crewrun.limits.local_limiter import LocalLimiter
+from crewrun.limits.permit import CallResult
 from crewrun.limits.rate_limiter import RateLimiter
 from crewrun.limits.shared_file import boot_id, read_state
 from crewrun.limits.shared_limits import SharedLimits
 from crewrun.limits.shared_state import SharedState
-from crewrun.messages import Endpoint
+from crewrun.llm.options import GatewayOptions, own_limiters
+from crewrun.messages import Endpoint, RateLimits
 from crewrun.mock import rate_limits as mock_limits
 
 ACCOUNT = Account("4711", "openai/fake", "api.example.com")
@@ -169,6 +172,13 @@ def test_a_run_begins_with_what_the_one_before_it_learned(tmp_path: Path, tells:
     """It is at its speed in the first minute, and hardly refused."""
     provider = share(tmp_path, [Process("a", end=240.0), Process("b", 400.0, end=460.0)], tells=tells)
     assert provider.used(400, 460) > 0.85
+    assert provider.refused(400) < 0.01
+
+
+def test_a_rate_that_is_remembered_is_no_slower_than_none(tmp_path: Path) -> None:
+    """What has gathered in the provider's bucket while nobody called is used: half a minute's worth at once."""
+    provider = share(tmp_path, [Process("a", end=240.0), Process("b", 400.0, end=460.0)], tells=False, tpm=None)
+    assert provider.used(400, 420) > 1.5
     assert provider.refused(400) < 0.01
 
 
@@ -363,6 +373,28 @@ def test_no_minute_has_more_than_the_limit(asked: list[tuple[float, int]], rpm: 
         assert sum(lease.requests for lease in minute) <= max(rpm, one.requests)
         most = max((lease.tokens for lease in minute), default=0)
         assert sum(lease.tokens for lease in minute) <= max(tpm, most)
+
+
+def test_gateways_of_an_applications_processes_share_limits_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is wanted."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def limiter(*, shares: bool) -> LocalLimiter:
+        return own_limiters(GatewayOptions(share_limits=shares)).of(endpoint())
+
+    async def main() -> None:
+        one = limiter(shares=True)
+        permit = one.enter_nowait(10)
+        assert permit is not None
+        one.answered(permit, CallResult(tokens=10, limits=RateLimits(6)))
+        other = limiter(shares=True)
+        assert [other.enter_nowait(10) is not None for _ in range(3)] == [True, True, False]
+        alone = limiter(shares=False)
+        assert [alone.enter_nowait(10) is not None for _ in range(9)] == [True] * 9
+
+    on_a_virtual_clock(main)
 
 
 def endpoint(base_url: str | None = "https://api.example.com/v1", key: str | None = "sk-1", **more: Any) -> Endpoint:

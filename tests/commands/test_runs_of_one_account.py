@@ -99,7 +99,8 @@ def test_nothing_is_kept(place: Place, flags: list[str], more: str, env: dict[st
     """Where limits are nobody else's, or the user does not want it."""
     place.crew(more=more)
     place.rows(*topics(2))
-    place.batch(*flags, **{"XDG_STATE_HOME": str(place.folder / "state"), **env})
+    place.env |= {"XDG_STATE_HOME": str(place.folder / "state"), **env}
+    place.batch(*flags)
     assert kept(place.folder) == []
 
 
@@ -107,7 +108,8 @@ def test_state_that_cannot_be_written_is_one_warning(place: Place) -> None:
     """The run goes on by itself."""
     (place.folder / "state").write_text("a file")
     place.rows(*topics(3))
-    place.batch(**{"XDG_STATE_HOME": str(place.folder / "state"), **LOOPBACK})
+    place.env |= {"XDG_STATE_HOME": str(place.folder / "state"), **LOOPBACK}
+    place.batch()
     (warning,) = [line for line in place.stderr.splitlines() if "are not shared" in line]
     assert warning.startswith("warning: limits of openai/gpt-4.1-mini are not shared with other processes: ")
     assert len(place.done()) == 3

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from crewrun.mcp.choice import chosen_from
-from crewrun.mcp.sdk import ListedTool
+from crewrun.mcp.sdk import CallResult, ListedTool
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.servers import call_tool, call_tool_sync, list_tools, list_tools_sync
 from crewrun.mcp.tool_names import tool_name
 from crewrun.tools.base import DEFAULT_TIMEOUT_S, BaseTool
+from crewrun.tools.pictures import TextWithPictures
+from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason
 
 
 class McpTool(BaseTool):
@@ -38,10 +40,16 @@ class McpTool(BaseTool):
         return {"server": self.server, "listed": self.listed}
 
     def _run(self, /, **arguments: Any) -> Any:
-        return call_tool_sync(self.server, self.listed, arguments)
+        return _value(call_tool_sync(self.server, self.listed, arguments))
 
     async def _arun(self, /, **arguments: Any) -> Any:
-        return await call_tool(self.server, self.listed, arguments)
+        return _value(await call_tool(self.server, self.listed, arguments))
+
+
+def _value(result: CallResult) -> str | ToolFailure:
+    if result.is_error:
+        return ToolFailure(result.text, ToolFailureReason.EXCEPTION)
+    return TextWithPictures.of(result.text, result.pictures) if result.pictures else result.text
 
 
 # All tools of a server, by what decides them, so that each is one object for all rows.

@@ -23,10 +23,11 @@ _NOT_RUN = {
 
 @dataclass(frozen=True, slots=True)
 class OpenAIForm:
-    """OpenAI's. `has_urls` says that lines name their endpoint as the job does."""
+    """OpenAI's. `has_urls` says that lines name their endpoint as the job does, `has_pages` that lists are in pages."""
 
     chat: OpenAIChat
     has_urls: bool = True
+    has_pages: bool = True
 
     def job(self, job: Job) -> dict[str, Any]:
         """A job."""
@@ -76,7 +77,7 @@ class TogetherForm(OpenAIForm):
 
     def job(self, job: Job) -> dict[str, Any]:
         """A job."""
-        done = sum(line.state is not LineState.WAITING for line in job.lines)
+        done = job.count(LineState.ANSWERED)
         status = "CANCELING" if job.status is JobStatus.CANCELLING else job.status.name
         files = {key: value for key, value in job.details.items() if key in ("output_file_id", "error_file_id")}
         entry: dict[str, Any] = {
@@ -123,7 +124,7 @@ def make_forms() -> Mapping[str, OpenAIForm]:
     return {
         "openai": OpenAIForm(OpenAIChat()),
         "azure": AzureForm(OpenAIChat("azure")),
-        "together_ai": TogetherForm(OpenAIChat("together_ai"), has_urls=False),
+        "together_ai": TogetherForm(OpenAIChat("together_ai"), has_urls=False, has_pages=False),
     }
 
 

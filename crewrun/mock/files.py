@@ -16,6 +16,8 @@ from crewrun.mock.replies import JSON_LINES, MockReply, json_reply
 # `batch-api` is Together's word for `batch`.
 _PURPOSES = ("batch", "batch-api", "assistants", "fine-tune", "vision", "user_data", "evals")
 _PIECE_BYTES = 64 * 1024
+# As OpenAI and Mistral call the content of any file.
+_BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class StoredFile:
             "filename": self.filename,
             "purpose": self.purpose,
             "status_details": None,
+            # Mistral's, without which its SDK does not read a file.
+            "sample_type": "batch_result" if self.purpose == "batch_output" else "batch_request",
+            "source": "mistral" if self.purpose == "batch_output" else "upload",
         }
 
 
@@ -108,7 +113,7 @@ class Files:
         file = self._file(request)
         if file.purpose == "batch_output" and self._faults.take("gone"):
             raise _no_file(request.id)
-        return content_reply(file.content, self._faults)
+        return content_reply(file.content, self._faults, _BYTES)
 
     async def delete(self, request: MockRequest) -> MockReply:
         """DELETE /v1/files/ID."""
@@ -125,14 +130,14 @@ class Files:
         return file
 
 
-def content_reply(content: bytes, faults: JobFaults) -> MockReply:
+def content_reply(content: bytes, faults: JobFaults, content_type: str = JSON_LINES) -> MockReply:
     """The content of a file, in pieces if the faults say that it comes slowly or breaks off."""
     cut, pause_s = faults.take("cut-content"), faults.number("slow-content") or 0.0
     if not cut and not pause_s:
-        return MockReply(200, content, content_type=JSON_LINES)
+        return MockReply(200, content, content_type=content_type)
     size = min(_PIECE_BYTES, max(1, len(content) // 4))
     pieces = tuple(content[at : at + size] for at in range(0, len(content), size))
-    return MockReply(200, b"", cut=cut, content_type=JSON_LINES, pieces=pieces, pause_s=pause_s)
+    return MockReply(200, b"", cut=cut, content_type=content_type, pieces=pieces, pause_s=pause_s)
 
 
 def _no_file(file_id: str) -> Refused:

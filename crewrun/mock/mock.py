@@ -121,6 +121,7 @@ class Mock:
             ("POST", f"{model}:batchGenerateContent", batches.create),
             ("POST", "/upload/{version}/files", batches.upload),
             ("GET", "/download/{version}/files/{id:[^/:]+}:download", batches.content),
+            ("GET", "/v1beta/files/{id:[^/:]+}:download", batches.content),
             ("GET", "/v1beta/batches", batches.page),
             ("GET", "/v1beta/batches/{id:[^/:]+}", batches.get),
             ("POST", "/v1beta/batches/{id:[^/:]+}:cancel", batches.cancel),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from crewrun.mock.batch_forms import OpenAIForm, form_of, make_forms
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
-from crewrun.mock.endpoint import MockRequest, Refused, page_of
+from crewrun.mock.endpoint import MockRequest, Page, Refused, page_of
 from crewrun.mock.files import Files, StoredFile
 from crewrun.mock.input_lines import prompt_tokens, read_lines, texts_of
 from crewrun.mock.job import Job, JobLine, JobStatus, LineState
@@ -51,8 +51,9 @@ class OpenAIBatches:
 
     async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/batches, the newest first."""
-        page = page_of(self._jobs.newest_first(), request.query, "after", most=100)
-        return json_reply(self._form(request).page(page))
+        jobs, form = self._jobs.newest_first(), self._form(request)
+        page = page_of(jobs, request.query, "after", most=100) if form.has_pages else Page(jobs, has_more=False)
+        return json_reply(form.page(page))
 
     async def cancel(self, request: MockRequest) -> MockReply:
         """POST /v1/batches/ID/cancel."""

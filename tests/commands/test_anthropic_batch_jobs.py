@@ -35,7 +35,7 @@ def place(tmp_path: Path, jobs_mock: MockProcess) -> Place:
     jobs_mock.clear()
     place = Place(tmp_path, jobs_mock, shared(*ANTHROPIC.modules))
     place.env = ANTHROPIC.env(jobs_mock.base_url)
-    place.crew("Criticise {topic}", llm=ANTHROPIC.model)
+    place.crew("Criticise {topic}", llm=ANTHROPIC.llm)
     place.rows(*topics(4))
     return place
 

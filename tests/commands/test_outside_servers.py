@@ -43,7 +43,7 @@ class Provider(NamedTuple):
 PROVIDERS = {
     "openai": Provider("gpt-4.1-mini", "/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
     "groq": Provider("groq/llama-3.3-70b-versatile", "/groq/openai/v1", "GROQ_API_BASE", "GROQ_API_KEY"),
-    "anthropic": Provider(ANTHROPIC.model, "/anthropic", ANTHROPIC.address, ANTHROPIC.key),
+    "anthropic": Provider(ANTHROPIC.llm, "/anthropic", "ANTHROPIC_API_BASE", "ANTHROPIC_API_KEY"),
     "mistral": Provider("mistral/mistral-large-latest", "/mistral/v1", "MISTRAL_API_BASE", "MISTRAL_API_KEY"),
 }
 

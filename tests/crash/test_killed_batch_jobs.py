@@ -116,7 +116,7 @@ def run(
 
 
 def write_run(folder: Path, wire: JobWire) -> None:
-    write_crew(folder, wire.model, ["Criticise {topic}"])
+    write_crew(folder, wire.llm, ["Criticise {topic}"])
     write_rows(folder / "in.jsonl", ROWS)
 
 

@@ -79,8 +79,15 @@ class MockProcess:
         count, after = 0, ""
         while True:
             page = self._send("GET", f"{path}?limit=100{after}")
-            count += len(page["data"])
-            if not page["has_more"]:
+            if isinstance(page, list):  # Together's
+                return len(page)
+            if "total" in page:  # Mistral's
+                return int(page["total"])
+            count += len(page.get("operations", page.get("data", ())))
+            if token := page.get("nextPageToken"):  # Gemini's
+                after = f"&pageToken={token}"
+                continue
+            if not page.get("has_more"):
                 return count
             after = f"&after={page['last_id']}&after_id={page['last_id']}"
 

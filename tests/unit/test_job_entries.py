@@ -2,42 +2,22 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from aiohttp import web
+from support.job_http import served
 
 from crewrun.journal.database import open_journal
 from crewrun.journal.jobs import JournalJobs
 from crewrun.journal.writer import JournalWriter
 from crewrun.llm.batch_jobs.anthropic_api import AnthropicBatches
 from crewrun.llm.batch_jobs.entries import read_line, unix_time
-from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import Job, JobState, Line, LineEnd, LineResult
 from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
 from crewrun.llm.batch_jobs.store import StoredJob, StoredLine
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@asynccontextmanager
-async def served(handler: Handler) -> AsyncGenerator[JobsHttp, None]:
-    """Requests to a server that answers all of them with `handler`."""
-    runner = web.AppRunner(web.Application())
-    runner.app.router.add_route("*", "/{path:.*}", handler)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    http = JobsHttp(f"http://127.0.0.1:{runner.addresses[0][1]}", {})
-    try:
-        yield http
-    finally:
-        await http.aclose()
-        await runner.cleanup()
 
 
 def entry(number: int, created_at: Any = 1000) -> dict[str, Any]:

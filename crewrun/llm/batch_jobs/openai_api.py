@@ -109,13 +109,13 @@ class OpenAIBatches:
         return b"%s%s}\n" % (head.encode(), line.body)
 
     async def _wait_until_processed(self, file: Entry) -> None:
-        for _ in range(_FILE_LOOKS):
+        for look in range(_FILE_LOOKS):
             status = text_of(file.get("status")).lower()
             if status == "error":
                 raise BadRequest(f"the provider cannot read the file of a batch job: {file.get('status_details')}")
             if status not in _NOT_PROCESSED:
                 return
-            await anyio.sleep(_FILE_LOOK_S)
+            await anyio.sleep(min(_FILE_LOOK_S, 0.1 * 2.0 ** min(look, 10)))
             file = await self._http.json("GET", f"/files/{file['id']}")
         raise ServerError(f"file {file['id']} is not processed after {_FILE_LOOKS * _FILE_LOOK_S:.0f} s")
 

@@ -93,7 +93,7 @@ def test_the_fetch_server(place: Place, tmp_path: Path) -> None:
     site.mkdir()
     (site / "page.html").write_text("<html><body><h1>Rates</h1><p>One to one.</p></body></html>")
     with pages(site) as port:
-        calls = [("fetch_fetch", {"url": f"http://127.0.0.1:{port}/page.html"})]
+        calls = [("fetch_fetch", {"url": f"http://127.0.0.1:{port}/page.html", "raw": True})]
         results = results_of(place, FETCH, calls)
     assert len(results) == 2
     assert all("One to one." in result for result in results), results
@@ -121,7 +121,7 @@ def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "node_modules/.bin"
 
 
-ECHO = [("everything_echo", {"message": "hello"}), ("everything_get-sum", {"a": 2, "b": 3})]
+ECHO: Calls = [("everything_echo", {"message": "hello"}), ("everything_get-sum", {"a": 2, "b": 3})]
 
 
 @pytest.mark.soak
@@ -159,6 +159,6 @@ def test_server_memory(place: Place, npm: Path) -> None:
     file = str(place.folder / "memory.json")
     entry = {"name": "memory", "command": str(npm / "mcp-server-memory"), "env": {"MEMORY_FILE_PATH": file}}
     entity = {"name": "crewrun", "entityType": "program", "observations": ["runs crews"]}
-    calls = [("memory_create_entities", {"entities": [entity]})]
+    calls: Calls = [("memory_create_entities", {"entities": [entity]})]
     assert len(results_of(place, entry, calls)) == 2
     assert "runs crews" in Path(file).read_text()

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from support.command import clean_env, read_rows, topics
+from support.command import clean_env, crewrun, read_rows, topics
 from support.local_workers import NEAR
 from support.mcp_process import BARE, tool_results
 from support.workspace import RESULTS, Place
@@ -112,7 +112,7 @@ def test_show_and_export_name_the_tools(place: Place) -> None:
     place.crewrun("show", RESULTS, "1")
     assert "tool small_process · task" in place.stdout
     place.crewrun("plot", "crew.py:crew", "-o", "crew.svg")
-    assert "process" in place.stdout
+    assert "Writer" in (place.folder / "crew.svg").read_text()
 
 
 def test_a_plan_starts_no_server(place: Place) -> None:
@@ -140,6 +140,8 @@ def test_crewai_tools_own_adapter_is_not_used(place: Place) -> None:
     more = "agent.mcps, agent.tools = [], [*MCPServerAdapter(SERVER, 'process').tools, Other()]\n"
     (place.folder / "crew.py").write_text(body.replace("small_process", "process") + more)
     place.rows(*topics(2))
-    place.batch("--crew", "crew.py:crew", PYTHONPATH=str(place.folder / "site"))
+    environment = {**place.env, "PYTHONPATH": str(place.folder / "site")}  # which only a new process obeys
+    done = crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", cwd=place.folder, env=environment)
+    assert done.returncode == 0, done.stderr
     results = tool_results(place)
     assert (len(results), len(set(results))) == (2, 1)

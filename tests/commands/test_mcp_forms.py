@@ -285,6 +285,10 @@ WRONG = {
         f"{HERE}: env: ${{B:-c}} is not a reference to an environment variable; write ${{NAME}}",
     ),
     "CrewAI's catalogue": ("crewai-amp:snow", f"{HERE}: 'crewai-amp:snow': 'snow' would be a server of CrewAI's"),
+    "a private address": (
+        "http://127.0.0.1:9/mcp#x",
+        "is not a public address; set allow_private if it is meant to be",
+    ),
     "no such command": ({"command": "no-such-server", "name": "s"}, f"{HERE}: MCP server 's'"),
     "a variable": (
         {**PROCESS, "name": "s", "env": {"A": "x${UNSET_HERE}"}},

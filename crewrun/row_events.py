@@ -95,8 +95,8 @@ class Retry(NamedTuple):
 
 
 class Waited(NamedTuple):
-    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, or `limiter` for whatever
-    its endpoint's limiter waited for.
+    """A call has waited `seconds` before it was sent: `reason` is a `limits.waits.WaitKind`, `limiter` for whatever its
+    endpoint's limiter waited for, or `prompt cache` for the first call of its prefix.
     """
 
     reason: str
@@ -238,6 +238,11 @@ def emitter_outside_runs() -> "RowEmitter | None":
     """
     around = _current.get()
     return _NO_LISTENERS.emitter(None) if around is None else around.emitter
+
+
+async def wait_for_listeners() -> None:
+    """Wait until the listeners of the process are done with the events that they have."""
+    await _NO_LISTENERS.wait_delivered()
 
 
 _spans = count(1)  # `next` of it is atomic

@@ -18,6 +18,7 @@ import anyio.to_thread
 import sniffio
 
 from crewrun.aio.contexts import in_own_context, let_threads_inherit
+from crewrun.aio.time_limit import time_limit
 from crewrun.confinement.own_files import OwnFiles, current_own_files
 from crewrun.crew.output_files import writing_below
 from crewrun.errors import (
@@ -75,12 +76,13 @@ class Worker:
         own_files: OwnFiles | None = None,
         listeners: Sequence[RowListener] = (),
         logs: Path | None = None,
+        shared_calls: SharedCalls | None = None,
     ) -> None:
         """In `files`, each row gets a folder for the files of its tasks; None for the working directory.
 
         `logs` is the folder for what MCP servers write to their standard error; without one it is kept for messages
         only. `own_files` are files that tools must not touch. `listeners` get the events of the rows, as those of the
-        process do.
+        process do. `shared_calls` are those of the run that this worker alone serves.
         """
         self._listeners = Listeners(listeners)
         self._logs = logs
@@ -93,7 +95,7 @@ class Worker:
         # Without user code, a row does not need `answering`, which handles code that asks for input or calls models.
         self._runs_code = target.runs_code
         self._folder = target.folder or Path()
-        self._shared_calls = SharedCalls()
+        self._shared_calls = SharedCalls() if shared_calls is None else shared_calls
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Worker":
@@ -217,7 +219,7 @@ class Worker:
     async def _within_time(self, row: Row) -> Any:
         if self._timeout_s is None:
             return await self._answer(row)
-        with anyio.move_on_after(self._timeout_s) as time:
+        with time_limit(self._timeout_s) as time:
             try:
                 return await self._answer(row)
             except TaskTimedOut:

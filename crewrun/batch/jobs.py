@@ -50,11 +50,6 @@ def check_jobs(settings: BatchSettings, places: Places) -> None:
         raise UsageError(
             f"--tier batch --executor {settings.executor}: batch jobs are made by this process; leave one out"
         )
-    if settings.row_timeout is not None:
-        raise UsageError(
-            f"--tier batch --row-timeout {settings.row_timeout:g}: rows wait for hours for their batch jobs; leave one "
-            "out; --tier-patience says how long a job may take, --deadline how long the run"
-        )
 
 
 def open_jobs(settings: BatchSettings, state: RunState, limiters: LocalLimiters, deadline_s: float | None) -> RunJobs:

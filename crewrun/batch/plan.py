@@ -4,6 +4,7 @@ Prompts of a random sample of the rows are counted as they would be sent. The le
 sessions of the run, else it is guessed, and so is the number of calls where an agent has tools. A canary measures both.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from crewrun.batch.preflight import check_priced, input_notes, make_gateway, mov
 from crewrun.batch.repeat import Repeat, RepeatCounter
 from crewrun.batch.row_estimate import (
     Range,
+    RowEstimate,
     RowEstimator,
     TierEstimate,
     for_each_bound,
@@ -59,7 +61,8 @@ _MAX_FAILING = 20
 class Plan:
     """`rows` would run, `done` are done already, `elsewhere` are in other shards than `shard`. Estimates are None where
     nothing is known in advance; costs are in US dollars, times in seconds. `prompt_cache` is what of the prompts comes
-    from providers' caches, which costs do not assume. `repeat` is None if no row has ended before.
+    from providers' caches, which costs do not assume. `waves` are how many batch jobs go one after the other; then
+    there is no duration. `repeat` is None if no row has ended before.
     """
 
     rows: int = 0
@@ -76,6 +79,7 @@ class Plan:
     tiers: Mapping[str, TierEstimate] = field(default_factory=dict)
     prompt_cache: CacheEstimate | None = None
     duration_s: Range | None = None
+    waves: Range | None = None
     answers_known: int = 0
     repeat: Repeat | None = None
     notes: list[str] = field(default_factory=list)
@@ -103,6 +107,7 @@ class Plan:
             **({"tiers": {tier: _tier_json(part) for tier, part in self.tiers.items()}} if self.tiers else {}),
             **({"prompt_cache": self.prompt_cache.to_json()} if self.prompt_cache is not None else {}),
             "duration_s": _json(self.duration_s, 1),
+            **({"waves": _json(self.waves, 0)} if self.waves else {}),
             "answers_known": self.answers_known,
             "repeat": self.repeat.to_json() if self.repeat is not None else None,
             "notes": self.notes,
@@ -286,19 +291,28 @@ def _estimate(plan: Plan, rows: list[Row], estimator: RowEstimator, settings: Ba
     if tiers.keys() - {STANDARD}:
         plan.tiers = {tier: _scaled(part, each) for tier, part in tiers.items()}
     if BATCH in plan.tiers:
-        plan.notes.append("calls at batch wait for their batch jobs: each step of the crew takes up to a day")
         part = plan.tiers[BATCH]
         if part.cost_usd is not None and part.cost_usd == part.standard_usd:
             plan.notes.append(
                 "the provider has no discount for this model in batch jobs: they cost as much as live calls"
             )
+        plan.waves = _waves(plan.rows, estimates, settings)
+    else:
+        at_once = min(settings.rows_at_once, plan.rows)
+        work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
+        row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))
+        plan.duration_s = for_each_bound(max, work_s, row_s, _limited(plan, settings))
     plan.prompt_cache = estimator.cache.estimate(each, plan.prompt_tokens.mean)
-    at_once = min(settings.rows_at_once, plan.rows)
-    work_s = scaled_sum([estimate.duration_s for estimate in estimates], each / at_once)
-    row_s = scaled_sum([estimate.duration_s for estimate in estimates], 1 / len(estimates))
-    plan.duration_s = for_each_bound(max, work_s, row_s, _limited(plan, settings))
     if estimator.uses_tools:
         plan.notes.append("agents with tools make as many calls as they like: the ranges say 1 to 8 for each task")
+
+
+def _waves(rows: int, estimates: Sequence[RowEstimate], settings: BatchSettings) -> Range:
+    """How many batch jobs go one after the other: the rows of a wave go on together, so as many as the row with the
+    most calls makes.
+    """
+    calls = [estimate.tiers[BATCH].calls for estimate in estimates if BATCH in estimate.tiers]
+    return Range(*(math.ceil(rows / settings.wave) * max(ends) for ends in zip(*calls, strict=True)))
 
 
 def _scaled(part: TierEstimate, times: float) -> TierEstimate:

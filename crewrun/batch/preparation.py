@@ -9,7 +9,7 @@ individual checks are in `preflight` and `locations`.
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from crewrun.aio import threads
@@ -58,6 +58,7 @@ from crewrun.runs.manifest import Manifest
 from crewrun.runs.opening import Opened, open_state
 from crewrun.runs.state import RunState, StateOptions
 from crewrun.target import Target
+from crewrun.tools.shared_calls import SharedCalls
 from crewrun.worker import Worker, check_models, check_tools, model_hints
 
 
@@ -73,7 +74,7 @@ class BatchOptions:
 @dataclass(frozen=True, slots=True)
 class Calls:
     """How models are called, and which: `endpoints` are the crew's, as far as they are known before it runs. With
-    `in_jobs`, calls go in batch jobs.
+    `in_jobs`, calls go in batch jobs. `shared` are calls of tools that rows here have in common.
     """
 
     limiters: LocalLimiters
@@ -81,6 +82,7 @@ class Calls:
     cache: AnswerCache | None
     endpoints: list[Endpoint]
     in_jobs: bool = False
+    shared: SharedCalls = field(default_factory=SharedCalls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,11 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
     folder = run.places.folder
     logs = folder.path if folder is not None else None
     return RunSpec(
-        worker=Worker(definition.target, gateway, settings.row_timeout, files, run.state, own_files, logs=logs),
+        worker=Worker(
+            *(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
+            logs=logs,
+            shared_calls=run.calls.shared,
+        ),
         definition=definition,
         crew=request.invocation.crew,
         engine=settings.engine,

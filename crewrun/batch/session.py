@@ -41,6 +41,7 @@ from crewrun.executors import Executor
 from crewrun.inspect.view import nearby
 from crewrun.llm.batch_jobs.run_jobs import RunJobs
 from crewrun.row import Row
+from crewrun.row_events import wait_for_listeners
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.opening import with_cost
 from crewrun.runs.results_table import ResultsTable
@@ -148,6 +149,7 @@ class Session:
         """Take up the jobs of earlier sessions, and send new ones whenever no row can do anything else."""
         await jobs.open()
         jobs.is_quiet = engine.is_waiting
+        jobs.rows_waiting_elsewhere = lambda: self._run.calls.shared.rows_waiting
         if self._settings.detach:
             jobs.on_all_sent = partial(self._stop.request, DETACHED)
         watching.start_soon(jobs.run)
@@ -185,11 +187,12 @@ class Session:
     async def _finish_watched(
         self, sink: Sink, reason: StopReason | None, error: Failure | None, signals: AsyncIterator[signal.Signals]
     ) -> tuple[int, Failure | None]:
-        """As `_finish_results`, which takes a while for many rows; meanwhile signals are answered."""
+        """As `_finish_results`, and wait for listeners. Either may take a while; meanwhile signals are answered."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(FinishWatcher(signals, self._run.request.say, self._stop.is_hurried).watch)
             try:
                 finished = await self._finish_results(sink, reason, error)
+                await wait_for_listeners()
             finally:
                 watching.cancel_scope.cancel()
         return finished

@@ -23,6 +23,7 @@ def snapshot(progress: Progress, share: float | None) -> dict[str, Any]:
         "eta_s": None if eta_s is None else round(eta_s, 1),
         "limiting": limiting(progress.waits),
         "at": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        **({"shared_tool_calls": progress.shared_tool_calls} if progress.shared_tool_calls else {}),
         "ended": progress.ended,
         "total": None if total is None else total.rows,
         "total_is_estimate": total is not None and total.is_about,

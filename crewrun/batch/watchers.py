@@ -117,10 +117,11 @@ class StopWatcher:
 
 @dataclass(slots=True)
 class FinishWatcher:
-    """Answers signals after the last row, while the results are brought into their final form.
+    """Answers signals after the last row, while the results are brought into their final form and listeners get the
+    last events.
 
-    The next session can do that as well, so a second signal ends the process. One that follows two others, after which
-    rows in flight were not waited for (`is_hurried`), does so at once.
+    The next session can do the former as well, so a second signal ends the process. One that follows two others, after
+    which rows in flight were not waited for (`is_hurried`), does so at once.
     """
 
     signals: AsyncIterator[signal.Signals]

@@ -36,7 +36,7 @@ def show_plan(
 
 def lines(plan: "Plan") -> list[str]:
     """The plan for a person to read."""
-    from crewrun.cli.wording import count, duration, money
+    from crewrun.cli.wording import count, money
 
     done = f", {plan.done:,} {'is' if plan.done == 1 else 'are'} done" if plan.done else ""
     report = [f"{count(plan.rows, 'row')} to run{done}", *(plan.repeat.lines() if plan.repeat is not None else ())]
@@ -48,7 +48,7 @@ def lines(plan: "Plan") -> list[str]:
         if plan.failing_count > len(plan.failing):
             report.append(f"  … and {plan.failing_count - len(plan.failing):,} more")
     report += [_model(model) for model in plan.models]
-    if plan.calls and plan.prompt_tokens and plan.completion_tokens and plan.duration_s:
+    if plan.calls and plan.prompt_tokens and plan.completion_tokens:
         report.append(f"calls: {_range(plan.calls, _whole)}")
         tokens = f"{_range(plan.prompt_tokens, _whole)} in, {_range(plan.completion_tokens, _whole)} out"
         report.append(f"tokens: {tokens}")
@@ -56,7 +56,7 @@ def lines(plan: "Plan") -> list[str]:
         report += [_tier(tier, part) for tier, part in plan.tiers.items()]
         if plan.prompt_cache is not None:
             report.append(_prompt_cache(plan.prompt_cache))
-        report.append(f"time: {_range(plan.duration_s, duration)}")
+        report.append(f"time: {_time(plan)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
         report.append(f"the length of answers is {last}; --canary 100 measures it")
     report += plan.notes
@@ -69,6 +69,15 @@ def _model(model: dict[str, Any]) -> str:
     by = f" ({model['name_from']})" if "name_from" in model else ""
     at = at_in_words(model.get("address"), model.get("address_from"))
     return f"model {model['name']}{by}{at}{'' if model['price_known'] else ': price not known'}"
+
+
+def _time(plan: "Plan") -> str:
+    from crewrun.cli.wording import duration
+
+    if plan.waves is not None:
+        jobs = "1 batch job" if plan.waves.low == plan.waves.high == 1 else f"{_range(plan.waves, _whole)} batch jobs"
+        return f"{jobs} one after the other, each of them answered within 24 h, usually sooner"
+    return _range(plan.duration_s, duration) if plan.duration_s else "unknown"
 
 
 def _tier(tier: str, part: "TierEstimate") -> str:

@@ -10,7 +10,18 @@ from crewrun.batch.failures import cause_of
 from crewrun.batch.stop import StopKind
 from crewrun.batch.summary import Report
 from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
-from crewrun.cli.wording import count, duration, may_be_owed, money, rate, row_counts, shortened, tiers, tokens
+from crewrun.cli.wording import (
+    count,
+    duration,
+    may_be_owed,
+    money,
+    rate,
+    row_counts,
+    shared_calls,
+    shortened,
+    tiers,
+    tokens,
+)
 from crewrun.errors import Category
 from crewrun.expect.field_path import UNCHECKED
 from crewrun.inspect.view import nearby
@@ -186,7 +197,7 @@ def _notes(report: Report) -> list[str]:
     if cut_off := summary["truncated"]:
         notes.append(f"warning: {count(cut_off, 'answer')} cut off at max_tokens (their tasks say truncated)")
     if shared := summary.get("shared_tool_calls"):
-        notes.append(f"{count(shared, 'call')} of tools saved: rows shared the results of equal ones")
+        notes.append(shared_calls(shared))
     if by_tier := tiers(summary):
         notes.append(f"by tier: {by_tier}")
     if words := ", ".join(map(repr, summary["finish_reasons"])):

@@ -18,6 +18,9 @@ def gc(
     folders: list[str] = typer.Argument(None, metavar="[DIR]…", help="Where to look. [default: here and below]"),
     delete: bool = typer.Option(False, "--delete", help="Delete those that are aside or orphan."),
     finished: bool = typer.Option(False, "--finished", help="With --delete: those that are finished, too."),
+    with_jobs: bool = typer.Option(
+        False, "--with-open-jobs", help="With --delete: those that have batch jobs at the provider, too."
+    ),
     older_than: float | None = typer.Option(
         None, "--older-than", metavar="DAYS", min=0, help="Only runs in which nothing has happened for this long."
     ),
@@ -28,6 +31,7 @@ def gc(
     All rows of `finished` runs have succeeded, `aside` runs were moved by --fresh, and the results of `orphan` runs are
     gone. Runs that are running, unfinished (failed rows can run again) or damaged stay. A run whose folder is deleted
     cannot be continued: the next batch of a finished one is refused (exit 2), or with --fresh pays for every row again.
+    A run with batch jobs that have not ended stays too, unless --with-open-jobs is given: what they answer is billed.
     Exit codes: 0 done; 2 a DIR is not a folder, or something could not be deleted.
     """
     from crewrun.cli.setup import open_stdout
@@ -36,7 +40,7 @@ def gc(
     stdout = open_stdout()
     runs = _find(folders or ["."], older_than)
     needless = NEEDLESS | {"finished"} if finished else NEEDLESS
-    deletion = _delete([run for run in runs if run.state in needless]) if delete else None
+    deletion = _delete([run for run in runs if run.state in needless], with_jobs=with_jobs) if delete else None
     _print(stdout, runs, deletion, as_json=as_json)
     raise typer.Exit(2 if deletion is not None and deletion.has_failed else 0)
 
@@ -61,7 +65,7 @@ def _find(folders: list[str], older_than_days: float | None) -> "list[FoundRun]"
     ]
 
 
-def _delete(runs: "list[FoundRun]") -> _Deletion:
+def _delete(runs: "list[FoundRun]", *, with_jobs: bool) -> _Deletion:
     from crewrun.cli.setup import run_loop
     from crewrun.errors import CrewrunError
     from crewrun.inspect.gc import delete
@@ -69,6 +73,12 @@ def _delete(runs: "list[FoundRun]") -> _Deletion:
 
     paths, freed_bytes, has_failed = set(), 0, False
     for run in runs:
+        if run.open_jobs and not with_jobs:
+            say(
+                f"{run.folder.path}: not deleted: {_jobs(run)} may still be at the provider, and what they answer is "
+                "billed; --with-open-jobs deletes it all the same"
+            )
+            continue
         try:
             freed_bytes += run_loop(delete, run)
             paths.add(run.folder.path)
@@ -101,14 +111,22 @@ def _line(run: "FoundRun", *, deleted: bool) -> str:
     rows = "rows unknown" if run.rows is None else count(run.rows, "row")
     state = f"{run.state}, deleted" if deleted else run.state
     problem = f": {' '.join(run.problem.split())}" if run.problem else ""
-    return f"{nearby(run.folder.path)}: {state}, {rows}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
+    jobs = f", {_jobs(run)} open" if run.open_jobs else ""
+    return f"{nearby(run.folder.path)}: {state}, {rows}{jobs}, {size(run.size_bytes)}, {when(run.active_at)}{problem}"
+
+
+def _jobs(run: "FoundRun") -> str:
+    from crewrun.cli.wording import count
+
+    return count(run.open_jobs, "batch job")
 
 
 def _prospects(runs: "list[FoundRun]") -> list[str]:
     from crewrun.cli.wording import size
     from crewrun.inspect.gc import NEEDLESS
 
-    room = sum(run.size_bytes for run in runs if run.state in NEEDLESS)
-    more = sum(run.size_bytes for run in runs if run.state == "finished")
+    closed = [run for run in runs if not run.open_jobs]
+    room = sum(run.size_bytes for run in closed if run.state in NEEDLESS)
+    more = sum(run.size_bytes for run in closed if run.state == "finished")
     lines = [f"--delete would free {size(room)}"] if room else []
     return lines + ([f"--delete --finished would free {size(room + more)}"] if more else [])

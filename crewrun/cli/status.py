@@ -102,7 +102,7 @@ def _verify(run: str, view: "View") -> "Differences":
 
 def lines(status: "Status") -> list[str]:
     """The status for a person to read."""
-    from crewrun.cli.wording import count, shortened
+    from crewrun.cli.wording import count, shared_calls, shortened
     from crewrun.inspect.view import nearby
 
     report = [f"{nearby(status.results or status.run)}: {_state(status)}", _rows(status), *_waits(status)]
@@ -122,6 +122,8 @@ def lines(status: "Status") -> list[str]:
         error = shortened(" ".join(failing.error.split()), _EXAMPLE_CHARS)
         how = f"{failing.reason} in task {failing.task}"
         report.append(f"  {count(failing.count, 'call')} of tool {failing.tool!r} failed ({how}): {error}")
+    if status.shared_tool_calls:
+        report.append(f"  {shared_calls(status.shared_tool_calls)}")
     for one in status.expectations:
         missed = f"; {one.id}: {shortened(one.reason or '', _EXAMPLE_CHARS)}" if one.missed else ""
         report.append(f"  expected {one.name!r}: {one.missed:,} of {count(one.checked, 'row')} missed it{missed}")

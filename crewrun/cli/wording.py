@@ -123,6 +123,11 @@ def _between(interval: "Interval", words: Callable[[float], str]) -> str:
     return f"{words(interval.low)} to {words(interval.high)}"
 
 
+def shared_calls(number: int) -> str:
+    """How many calls of tools were not made, since an equal one was."""
+    return f"{count(number, 'call')} of tools saved: rows shared the results of equal ones"
+
+
 def shortened(text: str, most_chars: int) -> str:
     """The beginning of `text`, with … where it is cut off."""
     return text if len(text) <= most_chars else text[:most_chars] + "…"

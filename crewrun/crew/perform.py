@@ -4,8 +4,7 @@ perform → _perform_with_retries → _perform_once → _ask_once               
                                                 → answer_with_tools → _validated     with tools and a schema
 """
 
-import anyio
-
+from crewrun.aio.time_limit import time_limit
 from crewrun.crew.steps import AgentFinish
 from crewrun.crew.tool_loop import answer_with_tools
 from crewrun.crew.work import Answer, Conversation, Work, non_empty
@@ -22,7 +21,7 @@ async def perform(work: Work) -> Answer:
     """
     if work.max_duration_s is None:
         return await (_perform_with_retries(work) if work.max_retries else _perform_once(work))
-    with anyio.move_on_after(work.max_duration_s):
+    with time_limit(work.max_duration_s):
         return await _perform_with_retries(work)
     raise TaskTimedOut(
         f"agent {work.agent} took longer than {work.max_duration_s:g} s for one task (max_execution_time)"

@@ -22,13 +22,18 @@ SCHEMA: Final = "crewrun.gc/1"
 # `aside`: moved away by --fresh, with a newer run in its place. `unfinished`: not all rows have succeeded. `finished`
 # and `orphan`: they have; an orphan's results file is gone.
 State = Literal["running", "finished", "unfinished", "aside", "orphan", "damaged"]
+# How long providers keep the answers of a batch job: a day to end, and 30 days (OpenAI) or 29 (Anthropic) from there.
+_KEPT_S: Final = 31 * 86_400.0
 # No command continues these. A `finished` run still tells the next batch which rows are done.
 NEEDLESS: Final[frozenset[State]] = frozenset({"aside", "orphan"})
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run folder. `rows` is how many have an outcome (None: cannot be read), `active_at` a Unix time in seconds."""
+    """A run folder. `rows` is how many have an outcome (None: cannot be read), `active_at` a Unix time in seconds.
+
+    `open_jobs` are batch jobs that may have answers for it: they were billed, and no run without its journal uses them.
+    """
 
     folder: RunFolder
     state: State
@@ -36,6 +41,7 @@ class FoundRun:
     active_at: float
     rows: int | None
     problem: str | None = None
+    open_jobs: int = 0
 
     def to_json(self, *, deleted: bool) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -46,6 +52,7 @@ class FoundRun:
             "active_at": when(self.active_at),
             "rows": self.rows,
             "problem": self.problem,
+            "open_jobs": self.open_jobs,
             "deleted": deleted,
         }
 
@@ -74,8 +81,9 @@ def look_at(folder: RunFolder) -> FoundRun:
         return FoundRun(folder, "damaged", _size(folder), _changed_at(folder), None, str(damaged))
     session = status.session
     active_at = (session.ended_at or session.updated_at) if session else _changed_at(folder)
+    open_jobs = sum(time.time() - job.begun_at < _KEPT_S for job in status.jobs)
     # Measured last, because reading the journal may create SQLite's own files, which deleting frees too.
-    return FoundRun(folder, state, _size(folder), active_at, status.ok + status.failed)
+    return FoundRun(folder, state, _size(folder), active_at, status.ok + status.failed, open_jobs=open_jobs)
 
 
 async def delete(run: FoundRun) -> int:

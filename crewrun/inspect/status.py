@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from crewrun.failed_tools import shortened_error
 from crewrun.inspect.expectations import ExpectationCount, count_expectations
+from crewrun.inspect.live import look_at
 from crewrun.inspect.view import SessionRecord, View, command_of, spent_json
 from crewrun.journal.done_index import DoneIndex
 from crewrun.journal.event_log import last_event
@@ -18,6 +19,7 @@ from crewrun.journal.replies import read_tool_failure
 from crewrun.journal.schema import OK, TOOL_FAILURE, category_of
 from crewrun.journal.spending import owed_usd, tier_uses, total_spent
 from crewrun.redaction.redactor import redact
+from crewrun.runs.folder import RunFolder
 from crewrun.runs.lock import describe_holder, is_held
 from crewrun.runs.results import count_lines, lines_of
 from crewrun.tier_use import TierUse
@@ -82,7 +84,8 @@ class Status:
     is the process that works on it. `share` (0 to 1), `rows_per_s` and `eta_s` are None where they are unknown. `spent`
     is the latest session's, `in_all` that of all `sessions`. `command` continues the run; `redo` does too, and makes
     the calls that --replay left out. `elsewhere` is how many rows belong to other shards than `shard`, None until the
-    session has ended. A table is written at the end of a session. `jobs` are the batch jobs that the run waits for.
+    session has ended. A table is written at the end of a session. `jobs` are the batch jobs that the run waits for, and
+    `shared_tool_calls` those that the latest session did not make, since an equal one was.
     """
 
     run: str
@@ -104,6 +107,7 @@ class Status:
     elsewhere: int | None
     is_table: bool = False
     jobs: Sequence[WaitingJob] = ()
+    shared_tool_calls: int = 0
 
     @property
     def is_going(self) -> bool:
@@ -172,6 +176,7 @@ class Status:
             ],
             "tool_failures": [asdict(failing) for failing in self.tool_failures],
             "expectations": [count.to_json() for count in self.expectations],
+            **({"shared_tool_calls": self.shared_tool_calls} if self.shared_tool_calls else {}),
             "jobs": [job.to_json() for job in self.jobs],
             "command": self._next_command(),
         }
@@ -221,7 +226,18 @@ def read_status(view: View, *, held: bool | None = None) -> Status:
         elsewhere=elsewhere if isinstance(elsewhere, int) else None,
         is_table=view.manifest.table is not None,
         jobs=jobs,
+        shared_tool_calls=_shared_tool_calls(view.folder, state),
     )
+
+
+def _shared_tool_calls(folder: RunFolder, state: State) -> int:
+    """As the session says of itself while it runs, and in its summary."""
+    progress = look_at(folder).progress if state == "running" else None
+    try:
+        record = progress if progress is not None else json.loads(folder.summary.read_bytes())
+        return int(record.get("shared_tool_calls") or 0)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return 0
 
 
 def when(seconds: float) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from crewrun.aio.time_limit import uncounted
 from crewrun.errors import (
     BadRequest,
     BatchJobFailed,
@@ -289,7 +290,8 @@ class Sender:
         """The answer that a batch job brings. Raises GoesLive and the CallError of the line or its job."""
         request, row_context, bill = call.request, call.caller.row_context, call.bill
         try:
-            answer = await self._answer_of_job(jobs, job_call, row_context)
+            with uncounted():
+                answer = await self._answer_of_job(jobs, job_call, row_context)
         except CallError as failed:
             bill.attempts += 1
             row_context.usage.add_attempt()
@@ -353,6 +355,7 @@ class Sender:
                 tried = await self._try_once(call, is_patient=is_patient)
             else:
                 async with prefix_call:
+                    _note_wait(call, "prompt cache", prefix_call.waited_s)
                     tried = await self._try_once(call, is_patient=is_patient)
                     prefix_call.is_answered = isinstance(tried, tuple)
             if isinstance(tried, tuple):
@@ -435,9 +438,15 @@ async def _enter(call: Call, *, is_patient: bool) -> Permit:
     if windows:
         await admit(windows, limiter.back_off)
     permit = await limiter.enter(call.tokens, call.price, is_patient=is_patient)
-    if emitter is not None and (seconds := anyio.current_time() - began) >= _SHORTEST_WAIT_S:
-        emitter.note("wait", Waited("limiter", seconds))
+    if emitter is not None:
+        _note_wait(call, "limiter", anyio.current_time() - began)
     return permit
+
+
+def _note_wait(call: Call, reason: str, seconds: float) -> None:
+    """Tell listeners that the call has waited."""
+    if (emitter := call.caller.row_context.emitter) is not None and seconds >= _SHORTEST_WAIT_S:
+        emitter.note("wait", Waited(reason, seconds))
 
 
 def _log_retry(caller: Caller, error: CallError, delay_s: float) -> None:

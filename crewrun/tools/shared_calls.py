@@ -7,9 +7,10 @@ one is waited for in the others.
 import asyncio
 import json
 import sys
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from threading import Lock
@@ -46,13 +47,20 @@ class SharedCalls:
         self._lock = Lock()  # protects all of this, since rows may run in several threads
         self._results: OrderedDict[SharedCall, ToolResult] = OrderedDict()
         self._waiting: dict[SharedCall, list[Future[_End]]] = {}  # by the calls in flight
+        self._rows: Counter[int] = Counter()  # with a call that waits for another row's
 
-    async def result(self, call: SharedCall, make: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+    @property
+    def rows_waiting(self) -> set[int]:
+        """The rows that wait for a call which another one makes."""
+        with self._lock:
+            return set(self._rows)
+
+    async def result(self, call: SharedCall, make: Callable[[], Awaitable[ToolResult]], row: int = 0) -> ToolResult:
         """The result of an equal call, which is then `is_shared`, else that of `make`, for others too.
 
         A failed result goes to the calls that wait for it, and to none that come later. When the row that makes the
         call is cancelled, one of the others makes it. When `make` raises, which ends its row, the others make their
-        own, at once.
+        own, at once. `row` tells rows from one another.
         """
         # A call made by a shared one does not wait: two such calls might wait for each other.
         waits = not _is_inside.get() and sniffio.current_async_library() == "asyncio"
@@ -68,7 +76,8 @@ class SharedCalls:
                     self._waiting[call].append(future)
             if not waits:
                 return await make()
-            end = await asyncio.wrap_future(future)
+            with self._waits(row):
+                end = await asyncio.wrap_future(future)
             if end.result is not None:
                 return replace(end.result, is_shared=True)
             if not end.is_cancelled:
@@ -79,6 +88,18 @@ class SharedCalls:
         """Share a result that the journal has of an earlier session."""
         with self._lock:
             self._store(call, result)
+
+    @contextmanager
+    def _waits(self, row: int) -> Iterator[None]:
+        with self._lock:
+            self._rows[row] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._rows[row] -= 1
+                if not self._rows[row]:
+                    del self._rows[row]
 
     async def _make(self, call: SharedCall, make: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
         end = _End(None, is_cancelled=True)

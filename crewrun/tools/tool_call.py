@@ -6,14 +6,15 @@ row.
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import anyio
 from pydantic import BaseModel
 
 from crewrun.aio.concurrency import call
+from crewrun.aio.time_limit import time_limit
 from crewrun.errors import CallError, OutputFailed, RunStopped, TaskTimedOut, ToolFailed
 from crewrun.failed_tools import FAILED_PREFIX
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
@@ -53,7 +54,7 @@ async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     text = failure = None
     pictures: tuple[str, ...] = ()
     try:
-        with anyio.move_on_after(tool.timeout_s):
+        with nullcontext() if tool.timeout_s is None else time_limit(tool.timeout_s):
             # A partial, since a parameter of the tool may have the same name as one of `call`.
             value = await call(partial(tool.function, **values))
             failure, pictures = declared_failure(value), pictures_of(value)

@@ -224,7 +224,7 @@ class Toolbox:
         make = partial(call_tool, use.tool, use.values)
         if (shared := _shared_calls(use.tool)) is None:
             return await make()
-        result = await shared.result(use.shared_call, make)
+        result = await shared.result(use.shared_call, make, id(use.row_context.recorder))
         use.row_context.usage.add_shared_tool_call(int(result.is_shared))
         return result
 

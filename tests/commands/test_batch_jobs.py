@@ -289,14 +289,13 @@ def test_a_signal_cancels_the_jobs_with_the_flag(slow_place: Place) -> None:
     ("flags", "words"),
     [
         (("-o", "-"), "add --run-dir DIR"),
-        (("--row-timeout", "5"), "rows wait for hours"),
         (("--executor", NEAR), "batch jobs are made by this process"),
         (("--poll", "0"), "needs to be a time above 0"),
         (("--wave", "0"), "at least one row"),
         (("-m", "deepseek/deepseek-chat"), "no batch jobs of deepseek"),
         (("-m", "fireworks_ai/any"), "no batch jobs of fireworks_ai; it knows those of OpenAI, Anthropic, Azure"),
     ],
-    ids=["stream", "row timeout", "workers", "poll", "wave", "provider", "another wire"],
+    ids=["stream", "workers", "poll", "wave", "provider", "another wire"],
 )
 def test_what_cannot_hold_with_batch_jobs_is_refused_before_the_first_call(
     place: Place, flags: tuple[str, str], words: str

@@ -10,6 +10,7 @@ from support.command import read_rows, topics
 from support.forks import Forks
 from support.local_workers import NEAR
 from support.mock_process import MockProcess
+from support.scripted_provider import Asked, Fickle, Reply
 from support.workspace import Place
 
 ROWS = 12
@@ -151,6 +152,27 @@ def test_a_first_call_that_fails_holds_up_nobody(place: Place) -> None:
     place.batch("-j", "13", "--summary", "s.json", code=3)
     assert place.summary()["rows"]["ok"] == ROWS
     assert bill(place)["cached_prompt_tokens"] >= (ROWS - 2) * 2800
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_key", "prompt_cache_options", "prompt_cache_breakpoint"])
+def test_a_server_that_knows_no_such_parameter_is_asked_without(place: Place, name: str) -> None:
+    """No row fails, it is asked once or twice, and the run says so. A second session does not ask again."""
+
+    def refuse(asked: Asked) -> Reply:
+        return (
+            Reply(400, f"Unrecognized request argument supplied: {name}") if name in json.dumps(asked.body) else Reply()
+        )
+
+    flags = ("-m", "openai/gpt-5.6", "--prompt-cache", "always", "-j", "4")
+    with Fickle(refuse) as server:
+        place.batch(*flags, OPENAI_BASE_URL=server.base_url)
+        refused = len(server.asked) - ROWS
+        assert 1 <= refused <= 4
+        assert "takes no parameters for its prompt cache" in place.stderr
+        assert len(place.done()) == ROWS
+        place.rows(*topics(ROWS + 2))
+        place.batch(*flags, OPENAI_BASE_URL=server.base_url)
+        assert len(server.asked) == ROWS + refused + 2
 
 
 def plan(place: Place, *flags: str) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Listeners to CrewAI's events in a crew's own files, as commands, programs and workers run them."""
 
 import json
+import signal
 import sys
+import time
 from collections import Counter
-from subprocess import run
+from contextlib import suppress
+from subprocess import PIPE, Popen, TimeoutExpired, run
 from typing import Any
 
 import pytest
@@ -168,3 +171,24 @@ def test_a_script_that_a_row_runs_sends_its_events(press: Place) -> None:
     press.batch("--crew", "script.py:run", "-j", "8")
     ids = {row["id"] for row in read_rows(press.results)}
     assert by_row(heard(press)) == {row_id: [*PARTS, "crew_kickoff_completed"] for row_id in ids}
+
+
+def test_a_second_signal_ends_a_command_whose_handler_hangs(press: Place) -> None:
+    """All rows have ended and are in the results; only the handler has not."""
+    code = CREW.replace(
+        "            note(event)", "            Path('hangs').touch()\n            __import__('time').sleep(600)", 1
+    )
+    (press.folder / "press.py").write_text(code)
+    command = [sys.executable, "-m", "crewrun", "batch", "in.jsonl", "--crew", "press.py:crew", "-m", "offline"]
+    with Popen(command, cwd=press.folder, stderr=PIPE, text=True) as batch:
+        while not press.results.exists() or press.results.read_bytes().count(b"\n") < ROWS:
+            assert batch.poll() is None
+            time.sleep(0.02)
+        assert (press.folder / "hangs").exists()
+        signals = 0
+        while batch.poll() is None:
+            batch.send_signal(signal.SIGINT)
+            signals += 1
+            with suppress(TimeoutExpired):
+                batch.wait(1)
+        assert (batch.returncode, signals) == (130, 2)

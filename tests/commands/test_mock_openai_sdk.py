@@ -174,12 +174,15 @@ def test_models_are_listed_and_any_name_is_one(client: OpenAI) -> None:
 
 
 def test_azures_client_finds_its_paths(process: MockProcess) -> None:
-    """Deployments in the path of calls, files and jobs beside them."""
+    """Deployments in the path of calls, files and jobs next to them; a job needs a file that is processed."""
     endpoint = process.base_url.removesuffix("/v1")
     with AzureOpenAI(azure_endpoint=endpoint, api_key="k", api_version="2024-10-21", max_retries=0) as azure:
         assert azure.chat.completions.create(model="deployed", messages=USER).choices[0].message.content
         line = b'{"custom_id": "a", "method": "POST", "url": "/chat/completions", "body": {"model": "m"}}'
         file = azure.files.create(file=("rows.jsonl", line), purpose="batch")
         endpoint_of_job: Any = "/chat/completions"
+        with pytest.raises(BadRequestError, match="is not processed yet"):
+            azure.batches.create(input_file_id=file.id, endpoint=endpoint_of_job, completion_window="24h")
+        assert (file.status, azure.files.retrieve(file.id).status) == ("pending", "processed")
         batch = azure.batches.create(input_file_id=file.id, endpoint=endpoint_of_job, completion_window="24h")
         assert azure.batches.retrieve(batch.id).id == batch.id

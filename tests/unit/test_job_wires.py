@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from support.job_http import served
 
-from crewrun.errors import BadRequest, ModelRefused
+from crewrun.errors import BadRequest, ModelNotFound, ModelRefused
 from crewrun.llm.batch_jobs.accounts import Account, account_of, jobs_of
 from crewrun.llm.batch_jobs.gemini_api import GeminiBatches
 from crewrun.llm.batch_jobs.http import JobsHttp
@@ -226,6 +226,23 @@ def test_a_job_of_gemini_that_expires_has_no_answers() -> None:
     about = {**OF_GEMINI["metadata"], "state": "BATCH_STATE_EXPIRED"}
     found = job("gemini", {"name": "batches/1", "metadata": about, "error": {"code": 4, "message": "late"}})
     assert (found.state, found.answered, found.results) == (JobState.EXPIRED, 0, ())
+
+
+def test_results_of_gemini_that_are_gone_are_not_taken_for_a_refused_key() -> None:
+    """Its files are refused with a 403 when they do not exist, and a job cannot be followed without a key."""
+    message = "You do not have permission to access the File abc or it may not exist."
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"code": 403, "message": message}}, status=403)
+
+    async def read() -> None:
+        async with served(refuse) as http:
+            job = Job("j", JobState.COMPLETED, 0.0, results=("/f",))
+            async for _ in APIS["gemini"](http).results(job):
+                pass
+
+    with pytest.raises(ModelNotFound, match="may not exist"):
+        anyio.run(read)
 
 
 @pytest.mark.parametrize(

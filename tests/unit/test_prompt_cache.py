@@ -21,12 +21,13 @@ from crewrun.llm.endpoints import resolve
 from crewrun.llm.gateway import Gateway
 from crewrun.llm.model import LLM
 from crewrun.llm.prices.price import find_price, flat_price
-from crewrun.llm.prompt_cache.first_calls import PATIENCE_S
+from crewrun.llm.prompt_cache.first_calls import PATIENCE_S, PrefixCalls
 from crewrun.llm.prompt_cache.rules import CacheRules, rules_of
 from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.openai import body_of
 from crewrun.messages import CacheHints, ChatRequest, Completion, Message, Part, ToolSpec, Usage, in_parts
-from crewrun.row_context import RowContext
+from crewrun.row_context import RowContext, new_row_context
+from crewrun.row_events import RowEvent, Waited, add_listener, remove_listener
 
 KEYS = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "MISTRAL_API_KEY": "k", "AZURE_API_KEY": "k"}
 LONG = "All of this is the same for every row. " * 400  # 15,600 characters, 3,900 tokens
@@ -78,7 +79,7 @@ async def ask(
     """One call, whatever comes of it."""
     messages = (Message("system", system), Message("user", user)) if system else (Message("user", user),)
     with suppress(CallError):
-        await gateway.complete(llm, messages, RowContext(), tools=tools)
+        await gateway.complete(llm, messages, new_row_context(), tools=tools)
 
 
 def send_together(provider: Provider, *asks: dict[str, Any], **options: Any) -> Provider:
@@ -155,12 +156,45 @@ def test_where_it_may_save_something_calls_wait(llm: LLM, options: dict[str, Any
     assert send_together(Provider(), *[{"llm": llm}] * 3, **options).times == [0, 1, 1]
 
 
+def test_listeners_are_told_of_the_wait() -> None:
+    """A row whose call waits for another one shows it as what it is."""
+
+    waits: list[Any] = []
+
+    class Listener:
+        def on_event(self, event: RowEvent) -> None:
+            waits.extend([event.result] if event.phase == "wait" else [])
+
+    listener = Listener()
+    add_listener(listener)
+    try:
+        send_together(Provider(2.0), *[{}] * 3)
+    finally:
+        remove_listener(listener)
+    assert waits == [Waited("prompt cache", 2.0)] * 2
+
+
 def test_when_the_first_call_fails_the_next_one_goes_first() -> None:
     """And after two that failed all go: by then it is not the cache that matters."""
     plan: list[tuple[float, CallError | None]] = [(1.0, BadRequest("no"))]
     assert send_together(Provider(plan=plan), *[{}] * 4).times == [0, 1, 2, 2]
     plan = [(1.0, BadRequest("no")), (1.0, BadRequest("no"))]
     assert send_together(Provider(plan=plan), *[{}] * 5).times == [0, 1, 2, 2, 2]
+
+
+def test_failures_of_calls_that_nobody_waited_for_change_nothing() -> None:
+    """Later rows wait for their own first call."""
+
+    async def main() -> list[float]:
+        provider = Provider(plan=[(1.0, BadRequest("no")), (1.0, BadRequest("no"))])
+        async with await provider.open() as gateway:
+            for _ in range(2):
+                async with anyio.create_task_group() as rows:
+                    rows.start_soon(ask, gateway, "one")
+                    rows.start_soon(ask, gateway, "two")
+        return provider.times
+
+    assert on_a_virtual_clock(main) == [0, 1, 2, 3]
 
 
 def test_a_slow_first_call_holds_nobody_up_for_long() -> None:
@@ -272,6 +306,27 @@ def test_a_persona_with_a_row_s_values_is_never_written() -> None:
     assert send_together(Provider(), each[0], each[0]).hints == [None, CacheHints(marks="anthropic")]
 
 
+def test_of_thousands_of_prefixes_those_that_were_used_last_are_known() -> None:
+    """A run with a persona for each row does not remember all of them."""
+
+    async def main() -> list[bool]:
+        calls, endpoint = PrefixCalls(), resolve(CLAUDE)
+        found = rules_of(endpoint, find_price(endpoint), "auto")
+        assert found is not None
+
+        def is_known(number: int) -> bool:
+            request = ChatRequest(endpoint, (Message("system", f"Row {number}. {LONG[:4600]}"), Message("user", "row")))
+            call = calls.join(request, found, takes_hints=True)
+            return call is not None and call.hints is not None
+
+        for number in range(4097):
+            await anyio.sleep(1)
+            assert not is_known(number)
+        return [is_known(number) for number in (0, 2047, 2048, 4096)]
+
+    assert on_a_virtual_clock(main) == [False, False, True, True]
+
+
 def test_requests_to_openai_name_their_prefix() -> None:
     """The same name in each run, different for different prefixes, and no word of them in it."""
     asks = [{}, {}, {"system": f"x{LONG}"}]
@@ -377,6 +432,15 @@ def test_each_provider_has_its_own_rules(model: str, tokens: int, marks: str, se
     found = rules(model)
     assert found is not None
     assert (found.least_bytes, found.marks, found.sends_key) == (round(tokens * 1.1) * 4, marks, sends_key)
+
+
+def test_claude_by_openrouter_takes_anthropic_s_breakpoints() -> None:
+    """Its prices are not in the table; the user gives them."""
+    endpoint = resolve(LLM(model="openrouter/anthropic/claude-sonnet-4.5", api_key="k"))
+    found = rules_of(endpoint, flat_price(3e-6, 15e-6, 0.3e-6, 3.75e-6), "auto")
+    assert found is not None
+    assert found.marks == "anthropic"
+    assert rules_of(endpoint, find_price(endpoint), "auto") is None
 
 
 def test_a_server_that_is_not_openai_s_gets_no_parameters_of_openai() -> None:

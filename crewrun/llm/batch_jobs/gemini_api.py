@@ -7,9 +7,10 @@ https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/api/batch
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
-from crewrun.errors import ServerError
+from crewrun.errors import AuthRefused, ModelNotFound, ServerError, recast
 from crewrun.llm.batch_jobs.entries import Entry, listed, results_of, unix_time, with_partial_results
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import (
@@ -104,9 +105,14 @@ class GeminiBatches:
                 return
             cursor = {"pageToken": token}
 
-    def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
-        """See `BatchApi.results`."""
-        return results_of(self._http, job, _result)
+    async def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
+        """See `BatchApi.results`. A file that is gone is refused with a 403: it "may not exist"."""
+        try:
+            async with aclosing(results_of(self._http, job, _result)) as results:
+                async for result in results:
+                    yield result
+        except AuthRefused as refused:
+            raise recast(refused, ModelNotFound) from refused
 
     async def cancel(self, job_id: str) -> None:
         """See `BatchApi.cancel`."""

@@ -102,6 +102,7 @@ class RunJobs:
         open_api: Callable[[Endpoint], BatchApi],
     ) -> None:
         self.is_quiet: Callable[[int], bool] = lambda rows: True
+        self.rows_waiting_elsewhere: Callable[[], set[int]] = set  # for what other rows do
         self.on_all_sent: Callable[[], None] | None = None  # called once no row can do anything but wait for jobs
         self._options = options
         self._store = store
@@ -141,8 +142,8 @@ class RunJobs:
 
     @property
     def rows_waiting(self) -> int:
-        """How many rows wait for a line of theirs."""
-        return len(self._rows)
+        """How many rows wait for a line of theirs, or for what another row does."""
+        return len(self._rows.keys() | self.rows_waiting_elsewhere()) if self._rows else 0
 
     @property
     def waits(self) -> list[Wait]:

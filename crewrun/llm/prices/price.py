@@ -144,7 +144,8 @@ def find_price(endpoint: Endpoint) -> Price | None:
         price = _read(entry, uplift(entry, endpoint), tier_of(endpoint))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None  # the table of another version of litellm, in another format
-    if has_discount(endpoint.provider, endpoint.base_model or endpoint.model):
+    model = (endpoint.base_model or endpoint.model).removeprefix(f"{endpoint.provider}/")
+    if has_discount(endpoint.provider, model):
         return price
     return replace(price, schedules={**price.schedules, BATCH: price.schedules[STANDARD]})
 

@@ -137,10 +137,11 @@ class PrefixCalls:
 class PrefixCall:
     """One call. Each of its attempts is made inside `async with call`, and says `call.is_answered = True` if it was.
 
-    `hints` are what its request says to the cache. The prefix is cached for `life_s` after its last use.
+    `hints` are what its request says to the cache. The prefix is cached for `life_s` after its last use. `waited_s` is
+    how long the attempt had to wait for another call.
     """
 
-    __slots__ = ("_calls", "_digest", "_sent_at", "hints", "is_answered", "life_s")
+    __slots__ = ("_calls", "_digest", "_sent_at", "hints", "is_answered", "life_s", "waited_s")
 
     def __init__(self, calls: PrefixCalls, digest: bytes | None, life_s: float, hints: CacheHints | None) -> None:
         """Without a `digest` it waits for nothing."""
@@ -150,12 +151,15 @@ class PrefixCall:
         self.life_s = life_s
         self.hints = hints
         self.is_answered = False
+        self.waited_s = 0.0
 
     async def __aenter__(self) -> None:
         self.is_answered = False
         if self._digest is not None:
+            came_at = anyio.current_time()
             await self._calls.wait(self, self._digest)
             self._sent_at = anyio.current_time()
+            self.waited_s = self._sent_at - came_at
 
     async def __aexit__(self, *_: object) -> None:
         if self._digest is not None:

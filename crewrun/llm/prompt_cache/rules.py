@@ -4,7 +4,8 @@ Minimums and prices come from litellm's table. How the providers' caches work:
 https://developers.openai.com/api/docs/guides/prompt-caching,
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching,
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/prompt-caching,
-https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching
+https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching,
+https://openrouter.ai/docs/features/prompt-caching
 """
 
 from collections.abc import Mapping
@@ -24,10 +25,11 @@ _MARGIN: Final = 1.1
 # The shortest life of an unused cache: Anthropic's, and OpenAI's before gpt-5.6. Later ones keep it six times as long.
 _LIFE_S: Final = 300.0
 _LONG_LIFE_S: Final = 1800.0
-# Providers that litellm calls Claude through, whose form of a breakpoint it makes of Anthropic's.
+# Providers that litellm calls Claude through; it makes their form of a breakpoint of Anthropic's.
 _OF_CLAUDE: Final = frozenset({"anthropic", "azure_ai", "bedrock", "bedrock_converse", "vertex_ai"})
 _OPENAI_HOST: Final = "api.openai.com"  # and regions, such as eu.api.openai.com
 _MISTRAL_HOST: Final = "api.mistral.ai"
+_OPENROUTER_HOST: Final = "openrouter.ai"  # it passes Anthropic's breakpoints on
 # What users say to a cache themselves in an llm; then nothing of ours is added.
 _OWN: Final = frozenset(
     {"prompt_cache_options", "prompt_cache_retention", "cache_control", "cache_control_injection_points"}
@@ -97,9 +99,13 @@ def _takes_breakpoints(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_claude(endpoint: Endpoint, entry: Mapping[str, Any]) -> bool:
-    if endpoint.provider not in _OF_CLAUDE or "claude" not in (endpoint.base_model or endpoint.model).lower():
+    """Whether Claude is called at a place that takes Anthropic's breakpoints."""
+    if "claude" not in (endpoint.base_model or endpoint.model).lower():
         return False
-    return endpoint.provider == "anthropic" or entry.get("supports_prompt_caching") is True
+    if endpoint.transport_name == "direct":
+        return endpoint.provider == "openrouter" and _is_at(endpoint, _OPENROUTER_HOST)
+    is_known = endpoint.provider in _OF_CLAUDE and entry.get("supports_prompt_caching") is True
+    return endpoint.provider == "anthropic" or is_known
 
 
 def _takes_key(endpoint: Endpoint, use: PromptCacheUse) -> bool:

@@ -451,7 +451,8 @@ class BatchFlags:
         Flag(
             Panel.MONEY,
             Kind.SWITCH,
-            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there.",
+            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there. At any end, "
+            "cancel those of models that the crew does not call any more.",
             concerns_calls=True,
         ),
     ] = False

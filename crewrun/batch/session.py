@@ -124,7 +124,9 @@ class Session:
                     await self._begin_jobs(self._jobs, engine, watching)
                 await engine.run()
                 if self._jobs is not None:
-                    self._notes += await close_jobs(self._jobs, cancels=self._cancels_jobs)
+                    self._notes += await close_jobs(
+                        self._jobs, cancels=self._cancels_jobs, cancels_unclaimed=self._settings.cancel_jobs
+                    )
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
             finally:

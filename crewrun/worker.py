@@ -75,14 +75,14 @@ class Worker:
         recorders: Recorders | None = None,
         own_files: OwnFiles | None = None,
         listeners: Sequence[RowListener] = (),
-        logs: Path | None = None,
         shared_calls: SharedCalls | None = None,
+        logs: Path | None = None,
     ) -> None:
         """In `files`, each row gets a folder for the files of its tasks; None for the working directory.
 
-        `logs` is the folder for what MCP servers write to their standard error; without one it is kept for messages
-        only. `own_files` are files that tools must not touch. `listeners` get the events of the rows, as those of the
-        process do. `shared_calls` are those of the run that this worker alone serves.
+        `own_files` are files that tools must not touch. `listeners` get the events of the rows, as those of the process
+        do. `shared_calls` are those of the run that this worker alone serves. `logs` is the folder for what MCP servers
+        write to their standard error; without one it is kept for messages only.
         """
         self._listeners = Listeners(listeners)
         self._logs = logs

@@ -25,8 +25,8 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
     return RunSpec(
         worker=Worker(
             *(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
-            logs=logs,
             shared_calls=run.calls.shared,
+            logs=logs,
         ),
         definition=definition,
         crew=request.invocation.crew,

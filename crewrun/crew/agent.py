@@ -225,7 +225,8 @@ class Agent(AgentDefinition, Displayed):
         and what a step callback raises.
         """
         if (self.mcps or toolbox.deferred) and toolbox is not _NONE_AT_ALL:
-            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self, row_context)
+            replay_only = kickoff.gateway.options.replay_only
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self, row_context, replay_only=replay_only)
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,

@@ -31,24 +31,24 @@ def main() -> int:
     wakeup, signalled = os.pipe()
     os.set_blocking(signalled, False)
     os.set_blocking(wakeup, False)
-    asked: list[int] = []
+    sigterms: list[int] = []
     signal.set_wakeup_fd(signalled)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: sigterms.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = _start(command)
     os.close(0)  # the server's alone: each side must see when the other one closes it
     os.close(1)
     status = None
-    while status is None and not asked and os.getppid() == parent:
+    while status is None and not sigterms and os.getppid() == parent:
         status = _wait(server, wakeup, _LOOK_EVERY_S)
-    if status is None and not asked:
+    if status is None and not sigterms:
         status = _wait(server, wakeup, _AT_END_S)
     _end_group(server, wakeup)
     if status is None:
         return 0
     code = os.waitstatus_to_exitcode(status)
-    if code and not asked:
+    if code and not sigterms:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         os.write(2, f"[crewrun: the server ended {how}]\n".encode())
     return max(code, 1) if code else 0

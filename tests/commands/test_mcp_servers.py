@@ -211,3 +211,16 @@ def test_workers_have_servers_of_their_own(place: Place) -> None:
     assert len(lines(place.folder / "log")) == 4
     assert len(lines(place.folder / "starts")) == 1
     wait_until(lambda: not alive(place.folder / "starts"))
+
+
+def test_a_replay_opens_no_server(place: Place) -> None:
+    """The run folder has the tools that the server listed, by which the calls are found: what is missing is new."""
+    place.rows({"topic": "frogs"})
+    give_crew(place, "CALL-bare_count")
+    place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew")
+    added = 'crew.tasks.append(Task(description="Sum up", expected_output="A text", agent=agent))\n'
+    (place.folder / "crew.py").write_text((place.folder / "crew.py").read_text() + added)
+    assert place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", "--replay", code=3) == []
+    (row,) = rows_of(place)
+    assert (row["error"]["type"], row["error"]["task"]) == ("NotRecorded", "task_2")
+    assert len(lines(place.folder / "starts")) == 1

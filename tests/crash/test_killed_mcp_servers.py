@@ -17,7 +17,7 @@ from support.workspace import Place
 pytestmark = pytest.mark.soak
 
 BARE = ROOT / "tests/support/bare_mcp_server.py"
-ROWS = 4_000
+ROWS = 3_000
 KILLED_FOR_S = 20.0
 CREW = """\
 import sys
@@ -50,7 +50,7 @@ def test_a_server_that_is_killed_every_second(place: Place, tool: str) -> None:
     assert len(rows) == ROWS
     assert {row["status"] for row in rows} == {"ok"}
     executions = Counter(lines(place.folder / "log"))
-    told = sum(bool(row["tool_failures"]) for row in rows)
+    told = sum(bool(row.get("tool_failures")) for row in rows)
     if tool == "count":
         assert set(executions.values()) == {1}
         assert ROWS - told <= len(executions) <= ROWS

@@ -235,6 +235,8 @@ def _add_hints(plan: Plan, target: Target, endpoints: Sequence[Endpoint], settin
     plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]
+    if target.has_servers:
+        plan.notes.append("no MCP server was started: what models are told of its tools is not in the estimate")
 
 
 class _Past(NamedTuple):

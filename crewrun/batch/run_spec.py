@@ -20,9 +20,13 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
     settings, definition = request.settings, request.definition
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
     own_files = _own_files(request, run.places).keeping(files)
+    folder = run.places.folder
+    logs = folder.path if folder is not None else None
     return RunSpec(
         worker=Worker(
-            definition.target, gateway, settings.row_timeout, files, run.state, own_files, shared_calls=run.calls.shared
+            *(definition.target, gateway, settings.row_timeout, files, run.state, own_files),
+            shared_calls=run.calls.shared,
+            logs=logs,
         ),
         definition=definition,
         crew=request.invocation.crew,

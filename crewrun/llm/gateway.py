@@ -29,7 +29,7 @@ from crewrun.llm.batch_jobs.cross_loop import CrossLoopJobs
 from crewrun.llm.batch_jobs.run_jobs import Jobs
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
-from crewrun.llm.capabilities import Refused
+from crewrun.llm.capabilities import PICTURES, Refused
 from crewrun.llm.embeddings import Vector, decode
 from crewrun.llm.endpoint_resolver import EndpointResolver
 from crewrun.llm.loop_bound import LoopBound
@@ -245,6 +245,15 @@ class Gateway(LoopBound):
     def takes_tools(self, llm: ModelFields | None) -> bool:
         """Whether tools go to `llm` as tools, and not described in the prompt."""
         return self._sender.capabilities.takes_tools(self._endpoints.endpoint(llm))
+
+    def takes_pictures(self, llm: ModelFields | None) -> bool:
+        """Whether pictures that tools return go to `llm`."""
+        return self._sender.capabilities.takes_pictures(self._endpoints.endpoint(llm))
+
+    def conclude_no_pictures(self, llm: ModelFields | None, row_context: RowContext) -> None:
+        """Send `llm` no pictures of tools any more: it refused them, and answered without them."""
+        capabilities, endpoint = self._sender.capabilities, self._endpoints.endpoint(llm)
+        capabilities.conclude(capabilities.refusal(endpoint, PICTURES), row_context.recorder)
 
     def takes_schema(self, llm: ModelFields | None, schema: ReplySchema) -> bool:
         """Whether `schema` goes to `llm` as a schema, and not only in the prompt."""

@@ -310,6 +310,16 @@ class BatchFlags:
             concerns_calls=True,
         ),
     ] = None
+    shared_limits: Annotated[
+        bool,
+        Flag(
+            Panel.LIMITS,
+            Kind.SWITCH,
+            "Keep an account's limits together with other processes of this machine, and remember them.",
+            default="on",
+            concerns_calls=True,
+        ),
+    ] = True
     retries: Annotated[
         int, Flag(Panel.LIMITS, Kind.COUNT, "Attempts after a failed first one.", concerns_calls=True)
     ] = 5

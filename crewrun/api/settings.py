@@ -68,6 +68,7 @@ class Settings(TypedDict, total=False):
     max_concurrent: int | Literal["auto"] | None
     rpm: int | Mapping[str, int] | None
     tpm: int | Mapping[str, int] | None
+    shared_limits: bool | None
     retries: int | None
     call_timeout: float | timedelta | None
     row_timeout: float | timedelta | None

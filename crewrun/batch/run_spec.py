@@ -21,18 +21,15 @@ def run_spec_of(run: PreparedRun, telemetry: RunTelemetry) -> RunSpec:
     settings, definition = request.settings, request.definition
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
     own_files = _own_files(request, run.places).keeping(files)
-    name = run.places.folder.path.name if run.places.folder is not None else ""
+    folder = run.places.folder
+    logs = folder.path if folder is not None else None
+    name = folder.path.name if folder is not None else ""
     listeners = telemetry.listeners(name) if settings.is_here else ()
     return RunSpec(
         worker=Worker(
-            definition.target,
-            gateway,
-            settings.row_timeout,
-            files,
-            run.state,
-            own_files,
-            listeners,
+            *(definition.target, gateway, settings.row_timeout, files, run.state, own_files, listeners),
             shared_calls=run.calls.shared,
+            logs=logs,
         ),
         definition=definition,
         crew=request.invocation.crew,

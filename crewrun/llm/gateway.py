@@ -22,6 +22,7 @@ from warnings import warn
 from crewrun.errors import CallError, CrewrunWarning, NotRecorded, RowBudgetExceeded, RunStopped, SchemaRefused
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.limiter import Limiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway
 from crewrun.llm.batch_jobs.cross_loop import CrossLoopJobs
@@ -70,7 +71,10 @@ class Gateway(LoopBound):
         Raises UsageError for a model whose name is `offline` with a typo, ValueError for invalid limits.
         """
         self._options = options or GatewayOptions()
-        super().__init__(limiters or own_limiters(self._options))
+        self._own_limiters: LocalLimiters | None = None
+        if limiters is None:
+            limiters = self._own_limiters = own_limiters(self._options)
+        super().__init__(limiters)
         self._serves_process = serves_process
         self._identities = Identities(self._options.addresses)
         check_offline(self._options.model or "")  # a row may be the first to make a crew and look up its models
@@ -323,7 +327,9 @@ class Gateway(LoopBound):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every transport that was opened here."""
+        """Close every transport that was opened here, and give back what was set aside of limits."""
+        if self._own_limiters is not None:
+            self._own_limiters.close()
         await self._transports.aclose()
 
 

@@ -258,6 +258,15 @@ class BatchFlags:
         bool,
         Flag(Panel.OUTPUT, Kind.SWITCH, "Write prompts and replies into the run's log.jsonl.", concerns_calls=True),
     ] = False
+    otel: Annotated[
+        bool | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.SWITCH,
+            "Send a trace of each row, and metrics, to an OpenTelemetry collector.",
+            default="if OTEL_EXPORTER_OTLP_ENDPOINT is set",
+        ),
+    ] = None
     metrics: Annotated[
         str | int | None,
         Flag(

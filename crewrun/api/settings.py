@@ -63,6 +63,7 @@ class Settings(TypedDict, total=False):
     report: _PathLike | None
     notify: str | None
     log_prompts: bool | None
+    otel: bool | None
     metrics: str | int | None
     max_concurrent: int | Literal["auto"] | None
     rpm: int | Mapping[str, int] | None

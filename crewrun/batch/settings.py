@@ -189,7 +189,7 @@ class BatchSettings(BatchFlags):
     @property
     def telemetry(self) -> TelemetryOptions:
         """What other programs are to see of the run."""
-        return TelemetryOptions(self.metrics_address)
+        return TelemetryOptions(self.otel, self.metrics_address, has_contents=self.log_prompts)
 
     @property
     def cache_bytes(self) -> int:

@@ -258,6 +258,15 @@ class BatchFlags:
         bool,
         Flag(Panel.OUTPUT, Kind.SWITCH, "Write prompts and replies into the run's log.jsonl.", concerns_calls=True),
     ] = False
+    otel: Annotated[
+        bool | None,
+        Flag(
+            Panel.OUTPUT,
+            Kind.SWITCH,
+            "Send a trace of each row, and metrics, to an OpenTelemetry collector.",
+            default="if OTEL_EXPORTER_OTLP_ENDPOINT is set",
+        ),
+    ] = None
     metrics: Annotated[
         str | int | None,
         Flag(
@@ -301,6 +310,16 @@ class BatchFlags:
             concerns_calls=True,
         ),
     ] = None
+    shared_limits: Annotated[
+        bool,
+        Flag(
+            Panel.LIMITS,
+            Kind.SWITCH,
+            "Keep an account's limits together with other processes of this machine, and remember them.",
+            default="on",
+            concerns_calls=True,
+        ),
+    ] = True
     retries: Annotated[
         int, Flag(Panel.LIMITS, Kind.COUNT, "Attempts after a failed first one.", concerns_calls=True)
     ] = 5
@@ -451,7 +470,8 @@ class BatchFlags:
         Flag(
             Panel.MONEY,
             Kind.SWITCH,
-            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there.",
+            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there. At any end, "
+            "cancel those of models that the crew does not call any more.",
             concerns_calls=True,
         ),
     ] = False

@@ -18,6 +18,7 @@ Tier = Literal["standard", "flex", "batch"]
 PromptCacheUse = Literal["auto", "always", "never"]
 # The forms of breakpoints in prompts; empty for none.
 CacheMarks = Literal["", "anthropic", "openai"]
+MarkedTurn = Literal["", "latest", "previous"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +192,14 @@ class CacheHints:
     """What a request says to the provider's prompt cache; it decides the price of the answer, not the answer.
 
     `key` is OpenAI's `prompt_cache_key`, empty for none, and `marks` the form of the breakpoint at the end of tools and
-    system turns. With `is_explicit`, nothing else is cached.
+    system turns. With `is_explicit`, nothing else is cached. `marked_turn` has a breakpoint of Anthropic's behind it
+    too: the latest one, for the row's next turn, or the one before the model's latest, to read what it has written.
     """
 
     key: str = ""
     marks: CacheMarks = ""
     is_explicit: bool = False
+    marked_turn: MarkedTurn = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ Each level has a context of its own below that of the level around it. `current_
 asks, so that a crew started by the user's own code is still part of its row.
 """
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+
+import anyio
 
 from crewrun.errors import CrewrunError
 from crewrun.failed_tools import FailedCall, FailedTools
@@ -24,11 +27,14 @@ class RowContext:
     recorded under, `method/task` for a task of a crew inside a flow's method. `emitter` sends the row's events, None if
     nobody listens. `own_texts` are the task's texts before a row's inputs are filled in, None outside a task. `refusal`
     says why a call of the row was not made at all: the row fails with it, whatever the user's code makes of the error.
+    `at_end` is called when the row, or the kickoff outside a run, has ended, to close what was opened for it.
     """
 
     __slots__ = (
+        "_is_input",
         "_is_method",
         "_parent",
+        "at_end",
         "emitter",
         "failed_task",
         "failed_tools",
@@ -51,7 +57,7 @@ class RowContext:
     ) -> None:
         """The context of a row, or of a part of `parent`'s row: see `child`, `for_task` and `for_method`."""
         self._parent = parent
-        self._is_method = False
+        self._is_method = self._is_input = False
         self.recorder: Recorder | None = recorder if parent is None else parent.recorder
         self.emitter: RowEmitter | None = emitter if parent is None else parent.emitter
         self.task_path: str = "" if parent is None else parent.task_path
@@ -63,6 +69,7 @@ class RowContext:
         self.failed_task: str | None = None
         self.failed_tools: FailedTools | None = None
         self.refusal: CrewrunError | None = None
+        self.at_end: Callable[[], Awaitable[None]] | None = None
 
     def child(self) -> "RowContext":
         """The context of a kickoff, or of any other part that is counted by itself."""
@@ -84,6 +91,27 @@ class RowContext:
 
     def _path_of(self, task: str) -> str:
         return f"{self.task_path}/{task}" if self.task_path else task
+
+    @property
+    def row(self) -> "RowContext":
+        """The context of the whole row; outside a run that of the outermost kickoff."""
+        context = self
+        while context._parent is not None and not context._is_input:
+            context = context._parent
+        return context
+
+    def for_input(self) -> "RowContext":
+        """The context of one input of several, which is a row of its own where there is no run."""
+        child = RowContext(parent=self)
+        child._is_input = self._parent is None
+        return child
+
+    async def end(self) -> None:
+        """Call `at_end`, if it is set, even if this is cancelled."""
+        if (at_end := self.at_end) is not None:
+            self.at_end = None
+            with anyio.CancelScope(shield=True):
+                await at_end()
 
     @property
     def is_in_flow(self) -> bool:

@@ -40,6 +40,7 @@ from crewrun.llm.known_models import name_hint
 from crewrun.llm.placement import left_out
 from crewrun.llm.transports.provider_settings import missing_settings
 from crewrun.loading.questions import answering
+from crewrun.mcp.lifetime import ServersOfRun
 from crewrun.messages import Endpoint
 from crewrun.recorder import Recorder
 from crewrun.redaction.redactor import learn
@@ -75,13 +76,16 @@ class Worker:
         own_files: OwnFiles | None = None,
         listeners: Sequence[RowListener] = (),
         shared_calls: SharedCalls | None = None,
+        logs: Path | None = None,
     ) -> None:
         """In `files`, each row gets a folder for the files of its tasks; None for the working directory.
 
         `own_files` are files that tools must not touch. `listeners` get the events of the rows, as those of the process
-        do. `shared_calls` are those of the run that this worker alone serves.
+        do. `shared_calls` are those of the run that this worker alone serves. `logs` is the folder for what MCP servers
+        write to their standard error; without one it is kept for messages only.
         """
         self._listeners = Listeners(listeners)
+        self._logs = logs
         self._recorders = recorders
         self._own_files = own_files
         self._target = target
@@ -96,6 +100,7 @@ class Worker:
 
     async def __aenter__(self) -> "Worker":
         let_threads_inherit(lambda: current_row_context() is not None)
+        await self._open.enter_async_context(ServersOfRun(self._logs))
         await self._open.enter_async_context(self._gateway)
         return self
 
@@ -144,6 +149,9 @@ class Worker:
             error = describe_failure(RuntimeError(f"it raised {odd!r}"), row_context)
         else:
             await _absorb_cancellation()
+        finally:
+            if row_context.at_end is not None:
+                await row_context.end()
         if error is None and row_context.refusal is not None:
             # The row's own code caught the refusal of a call and went on without its answer.
             output, expectations, error = None, {}, describe_failure(row_context.refusal, row_context)

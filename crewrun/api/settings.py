@@ -63,10 +63,12 @@ class Settings(TypedDict, total=False):
     report: _PathLike | None
     notify: str | None
     log_prompts: bool | None
+    otel: bool | None
     metrics: str | int | None
     max_concurrent: int | Literal["auto"] | None
     rpm: int | Mapping[str, int] | None
     tpm: int | Mapping[str, int] | None
+    shared_limits: bool | None
     retries: int | None
     call_timeout: float | timedelta | None
     row_timeout: float | timedelta | None

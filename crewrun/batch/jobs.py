@@ -8,13 +8,16 @@ import anyio
 
 from crewrun.batch.locations import Places
 from crewrun.batch.settings import BatchSettings
-from crewrun.errors import UsageError
+from crewrun.errors import CrewrunError, UsageError
 from crewrun.journal.jobs import unended_jobs
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.batch_jobs.job_task import JobTiming
+from crewrun.llm.batch_jobs.route import route_name
 from crewrun.llm.batch_jobs.run_jobs import JobsOptions, RunJobs
 from crewrun.llm.batch_jobs.wire import open_api
+from crewrun.llm.endpoints import resolve
 from crewrun.llm.gateway import Gateway
+from crewrun.llm.model_fields import ModelFields
 from crewrun.llm.prices.price import BATCH
 from crewrun.messages import Endpoint
 from crewrun.runs.folder import RunFolder
@@ -82,9 +85,16 @@ def _at_provider(number: int, lines: int, run: str) -> str:
     return f"{jobs} with {lines:,} requests may still be at the provider"
 
 
-async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
-    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them."""
+async def close_jobs(jobs: RunJobs, *, cancels: bool, cancels_unclaimed: bool) -> list[str]:
+    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them.
+
+    `cancels_unclaimed` is about those of models that this session has not called.
+    """
     await jobs.finish()
+    return await _close_own(jobs, cancels=cancels) + await _close_unclaimed(jobs, cancels=cancels_unclaimed)
+
+
+async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:
     number, lines = jobs.unanswered
     if not number:
         return []
@@ -98,3 +108,35 @@ async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
     if cancelled < number:
         return [f"{what}: {number - cancelled:,} of them could not be cancelled, and the provider goes on with them"]
     return [f"{what}: being cancelled; answers that they have by then are billed, and the same command uses them"]
+
+
+async def _close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    unclaimed = jobs.unclaimed
+    if not unclaimed:
+        return []
+    lines, models = sum(job.lines for job in unclaimed), sorted({job.route.rpartition(" ")[2] for job in unclaimed})
+    number = len(unclaimed)
+    what = f"{number:,} batch job{'' if number == 1 else 's'} of {', '.join(models)} with {lines:,} requests"
+    if not cancels:
+        return [
+            f"warning: {what}: this session has called no such model, so nobody collects what is answered and billed; "
+            "--cancel-jobs cancels them"
+        ]
+    ended = 0
+    with anyio.move_on_after(_CANCEL_S):
+        ended = await jobs.end_unclaimed(_endpoint_at)
+    if ended < number:
+        return [
+            f"warning: {what}: {number - ended:,} of them could not be cancelled with the addresses and keys of now"
+        ]
+    return [f"{what}: cancelled, or ended before; answers that they have by then are billed"]
+
+
+def _endpoint_at(route: str) -> Endpoint | None:
+    """An endpoint with the name of a route, as far as the environment still leads there."""
+    provider, model = route.partition(" ")[0], route.rpartition(" ")[2]
+    try:
+        endpoint = resolve(ModelFields(model=f"{provider}/{model}"))
+    except CrewrunError:
+        return None
+    return endpoint if route_name(endpoint) == route else None

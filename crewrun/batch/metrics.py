@@ -21,6 +21,11 @@ class MetricsWatcher:
     progress: Progress
     limiters: LocalLimiters
 
+    def begin(self) -> None:
+        """Have the limiters count, and read once; before the first call."""
+        self.limiters.counts = {}
+        self.read()
+
     async def watch(self) -> None:
         """Read again and again."""
         try:

@@ -7,7 +7,7 @@ sessions of the run, else it is guessed, and so is the number of calls where an 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -123,7 +123,7 @@ async def plan_batch(
     """
     settings.check()
     check_supported(settings, definition.target)
-    gateway = make_gateway(settings, LocalLimiters(settings.limiter))
+    gateway = make_gateway(settings, LocalLimiters(replace(settings.limiter, shares=False)))
     output = output_path(inputs, settings.output, settings.part, settings.output_format)
     plan = Plan(shard=str(settings.part) if settings.part else None)
     if definition.defaults:
@@ -235,6 +235,8 @@ def _add_hints(plan: Plan, target: Target, endpoints: Sequence[Endpoint], settin
     plan.notes += [*unused_names(settings, target, endpoints), *moved_files(target)]
     plan.notes += [f"warning: {hint}" for hint in model_hints(endpoints)]
     plan.notes += [f"warning: {missing}" for missing in target.missing_tool_keys]
+    if target.has_servers:
+        plan.notes.append("no MCP server was started: what models are told of its tools is not in the estimate")
 
 
 class _Past(NamedTuple):

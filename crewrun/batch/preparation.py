@@ -183,7 +183,11 @@ async def check_calls(request: BatchRequest, options: BatchOptions, resources: E
         resources.callback(cache.close)
     gateway = make_gateway(settings, options.limiters, cache)
     endpoints = await _check_target(request, request.definition.target, gateway)
+    resources.callback(options.limiters.close)
     in_jobs = uses_jobs(settings, endpoints, gateway)
+    if settings.is_here and not in_jobs:  # else they are not called from here
+        for note in options.limiters.remembered(endpoints):
+            request.say(note)
     check_detach(settings, in_jobs=in_jobs, is_offline=gateway.is_offline)
     if in_jobs and not settings.is_adaptive:
         options.limiters.hold_calls_to(settings.rows_at_once)

@@ -117,8 +117,9 @@ class RowEstimator:
         schema = assignment.schema.wire if assignment.schema else None
         request = ChatRequest(endpoint, prompt.messages(), tools, schema)
         fixed = fewest_tokens(request)
-        self.uses_tools = self.uses_tools or bool(tools)
-        calls = _TOOL_CALLS if tools else Range(1, 1, 1)
+        has_tools = bool(tools or assignment.toolbox.deferred or assignment.agent.mcps)
+        self.uses_tools = self.uses_tools or has_tools
+        calls = _TOOL_CALLS if has_tools else Range(1, 1, 1)
         prompt_of_each = for_each_bound(add, Range(fixed, fixed, fixed), context)
         prompts, completions = for_each_bound(mul, calls, prompt_of_each), for_each_bound(mul, calls, answer)
         self.cache.add(request, calls.mean, prompt_of_each.mean)

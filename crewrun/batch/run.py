@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
 from crewrun.batch.canary import Canary, draw
 from crewrun.batch.interruption import Interruption, NoSignals
@@ -23,7 +24,7 @@ from crewrun.batch.stored_summary import store_summary
 from crewrun.batch.summary import Report
 from crewrun.batch.watchers import Display
 from crewrun.llm.capabilities import as_json, in_words
-from crewrun.telemetry.run_telemetry import open_telemetry
+from crewrun.telemetry.run_telemetry import RunTelemetry
 
 
 async def run_batch(request: BatchRequest, display: Display, interruption: Interruption | None = None) -> Report:
@@ -33,15 +34,18 @@ async def run_batch(request: BatchRequest, display: Display, interruption: Inter
     From the first row on a signal asks for an orderly end, or the caller by `interruption`.
     """
     with ExitStack() as resources:
-        telemetry = resources.enter_context(open_telemetry(request.settings.telemetry, request.say))
+        telemetry = RunTelemetry(request.settings.telemetry, request.say)
+        resources.callback(telemetry.finish)
         run = await prepare(request, resources)
-        async with closed_on_failure(run.state), run.options.open_executor(run_spec_of(run)) as executor:
+        async with closed_on_failure(run.state), run.options.open_executor(run_spec_of(run, telemetry)) as executor:
             # Before this, there is nothing to finish.
             signals = NoSignals() if interruption else resources.enter_context(_open_signals())
             stop = interruption.begin() if interruption else Stop()
             session = Session(run, await _draw_canary(run), display, stop, telemetry.board)
+            telemetry.begin()
             display.start()
             report = _with_notes(await session.run(executor, signals), run)
+            report = replace(report, notes=[*report.notes, *await anyio.to_thread.run_sync(telemetry.finish)])
             if run.places.folder is not None:
                 store_summary(run.places.folder, report.summary)
             return report

@@ -11,18 +11,25 @@ from crewrun.confinement.own_files import OwnFiles
 from crewrun.executors.run_spec import RunSpec
 from crewrun.llm.request_identity import describe_endpoint
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
+from crewrun.telemetry.run_telemetry import RunTelemetry
 from crewrun.worker import Worker
 
 
-def run_spec_of(run: PreparedRun) -> RunSpec:
-    """The spec for the executor of `run`."""
+def run_spec_of(run: PreparedRun, telemetry: RunTelemetry) -> RunSpec:
+    """The spec for the executor of `run`, whose rows are traced as `telemetry` says."""
     request, gateway = run.request, run.calls.gateway
     settings, definition = request.settings, request.definition
     files = Path(f"{run.places.output or UNNAMED}{FILES_SUFFIX}")
     own_files = _own_files(request, run.places).keeping(files)
+    folder = run.places.folder
+    logs = folder.path if folder is not None else None
+    name = folder.path.name if folder is not None else ""
+    listeners = telemetry.listeners(name) if settings.is_here else ()
     return RunSpec(
         worker=Worker(
-            definition.target, gateway, settings.row_timeout, files, run.state, own_files, shared_calls=run.calls.shared
+            *(definition.target, gateway, settings.row_timeout, files, run.state, own_files, listeners),
+            shared_calls=run.calls.shared,
+            logs=logs,
         ),
         definition=definition,
         crew=request.invocation.crew,
@@ -43,6 +50,7 @@ def run_spec_of(run: PreparedRun) -> RunSpec:
         tells_prompts=settings.log_prompts,
         workers=settings.worker_options,
         say=request.say,
+        tracing=telemetry.trace_spec(name),
     )
 
 

@@ -62,9 +62,6 @@ class Session:
     ) -> None:
         """`board` is where other programs read the run's metrics, None if none does."""
         self._run = run
-        self._board = board
-        if board is not None:
-            run.calls.limiters.counts = {}
         self._settings = run.request.settings
         self._output = run.places.output
         self._absolute_output = _absolute(run.places.output)  # a row's code may change the working directory
@@ -77,6 +74,10 @@ class Session:
         self._progress, self._stop = Progress(), stop
         self._gauge = Gauge(self._progress, self._source, run.calls.limiters, run.request.settings.part)
         self._display = DisplayWatcher(display, self._gauge)
+        self._metrics: MetricsWatcher | None = None
+        if board is not None:
+            self._metrics = MetricsWatcher(board, self._progress, run.calls.limiters)
+            self._metrics.begin()
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
         self._jobs = self._open_jobs()
@@ -124,7 +125,9 @@ class Session:
                     await self._begin_jobs(self._jobs, engine, watching)
                 await engine.run()
                 if self._jobs is not None:
-                    self._notes += await close_jobs(self._jobs, cancels=self._cancels_jobs)
+                    self._notes += await close_jobs(
+                        self._jobs, cancels=self._cancels_jobs, cancels_unclaimed=self._settings.cancel_jobs
+                    )
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
             finally:
@@ -168,8 +171,8 @@ class Session:
             self._gauge,
             HeartbeatWatcher(self._history, self._gauge),
         ]
-        if self._board is not None:
-            watchers.append(MetricsWatcher(self._board, self._progress, self._run.calls.limiters))
+        if self._metrics is not None:
+            watchers.append(self._metrics)
         if deadline_s is not None:
             watchers.append(DeadlineWatcher(deadline_s, self._settings.deadline, self._stop))
         if self._canary_watcher is not None:

@@ -131,7 +131,7 @@ class BatchSettings(BatchFlags):
 
     @property
     def limiter(self) -> LimiterOptions:
-        """What `-j`, `--rpm`, `--tpm` and `--outage-patience` ask for."""
+        """What `-j`, `--rpm`, `--tpm`, `--shared-limits` and `--outage-patience` ask for."""
         return LimiterOptions(
             rpm=self._held(per_model("--rpm", self.rpm)),
             tpm=self._held(per_model("--tpm", self.tpm)),
@@ -139,6 +139,7 @@ class BatchSettings(BatchFlags):
             outage_patience_s=self.outage_patience_s,
             is_explicit=self.outage_patience is not None,
             max_calls=max(MAX_CALLS, self.rows_at_once),
+            shares=self.shared_limits and not self.replay,
         )
 
     def _held(self, per_min: Mapping[str, int]) -> Mapping[str, int]:
@@ -188,7 +189,7 @@ class BatchSettings(BatchFlags):
     @property
     def telemetry(self) -> TelemetryOptions:
         """What other programs are to see of the run."""
-        return TelemetryOptions(self.metrics_address)
+        return TelemetryOptions(self.otel, self.metrics_address, has_contents=self.log_prompts)
 
     @property
     def cache_bytes(self) -> int:

@@ -22,6 +22,7 @@ from crewrun.cli.export import export
 from crewrun.cli.gc import gc
 from crewrun.cli.help import show_help
 from crewrun.cli.init import init
+from crewrun.cli.limits import limits
 from crewrun.cli.merge import merge
 from crewrun.cli.misuse import explain, is_misuse
 from crewrun.cli.mock import mock
@@ -64,6 +65,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "export": export,
         "merge": merge,
         "gc": gc,
+        "limits": limits,
     },
     "Set up": {"init": init, "check": check, "schema": print_schema, "completion": completion, "help": show_help},
     "Develop": {"plot": plot, "mock": mock, "bench": bench},

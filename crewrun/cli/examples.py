@@ -80,6 +80,10 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         Example("The runs below this folder", "crewrun gc"),
         Example("Delete what no run needs after a week", "crewrun gc --delete --older-than 7"),
     ),
+    "limits": (
+        Example("What is known of my accounts' limits?", "crewrun limits"),
+        Example("Find them out again, as after an upgrade", "crewrun limits --forget"),
+    ),
     "init": (
         Example("A folder with a crew and rows", "crewrun init my_crew"),
         Example("A crew for a table of your own", "crewrun init --from topics.jsonl my_table"),

@@ -211,7 +211,7 @@ def _job(job: "WaitingJob") -> str:
     from crewrun.cli.live_line import duration_left
     from crewrun.cli.wording import count
 
-    name = f"batch job {job.id}" if job.id else "a batch job that may have been created"
+    name = f"batch job {job.id} of {job.model}" if job.id else f"a batch job of {job.model} that may have been created"
     age = f"begun {duration_left(max(0.0, time.time() - job.begun_at))} ago"
     if job.looked_at is None:
         return f"{name}: {count(job.requests, 'request')}, {age}"

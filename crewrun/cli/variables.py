@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 
 from crewrun.batch_flags import batch_flags
 from crewrun.errors import nearest
+from crewrun.limits.account import LOOPBACK_VARIABLE
 from crewrun.tracebacks import FULL_TRACEBACK
 
 _PREFIX = "CREWRUN_"
 # Those that are no flag of a batch: the command line's own, those of flows and of programs in Python, and what
 # `--notify` has for its command.
 _OTHERS = (
-    *("CREWRUN_CREW", "CREWRUN_FLOW_STATES", FULL_TRACEBACK),
+    *("CREWRUN_CREW", "CREWRUN_FLOW_STATES", FULL_TRACEBACK, LOOPBACK_VARIABLE),
     *("CREWRUN_EXIT_CODE", "CREWRUN_TEXT", "CREWRUN_RESULTS", "CREWRUN_RUN"),
 )
 

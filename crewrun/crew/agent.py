@@ -80,18 +80,22 @@ class Agent(AgentDefinition, Displayed):
         TypeError unless exactly one of `messages` and `query` is given.
         """
         prompt = self._one_of(messages, query)
+        row_context = new_row_context()
         try:
             with stoppable():
-                return await report_to_watch(self._crewrun_kickoff(prompt, response_format, input_files))
+                return await report_to_watch(self._crewrun_kickoff(prompt, response_format, input_files, row_context))
         except (Exception, CancelledError) as error:
             shorten(error)
             raise
+        finally:
+            await row_context.end()
 
     async def _crewrun_kickoff(
         self,
         messages: Any,
         response_format: type[BaseModel] | None,
         input_files: Mapping[str, Any] | None,
+        row_context: RowContext,
     ) -> AgentOutput:
         schema = None
         reads = bool(input_files or self.knowledge or self.knowledge_sources) or may_read_files(messages)
@@ -99,7 +103,6 @@ class Agent(AgentDefinition, Displayed):
         if response_format is not None:
             schema = OutputSchema.of_model(response_format, "pydantic", f"agent {self.label}")
             prompt = prompt._replace(after=f"{prompt.after}\n\n{schema_prompt(schema.text)}")
-        row_context = new_row_context()
         async with open_gateway() as gateway:
             kickoff = Kickoff(None, gateway, row_context)
             toolbox = self.background.toolbox(self.toolbox)
@@ -222,7 +225,8 @@ class Agent(AgentDefinition, Displayed):
         and what a step callback raises.
         """
         if (self.mcps or toolbox.deferred) and toolbox is not _NONE_AT_ALL:
-            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self)
+            replay_only = kickoff.gateway.options.replay_only
+            toolbox = await self._mcp_tools.added_to(toolbox, self.mcps, self, row_context, replay_only=replay_only)
         window = window_of(self, self.max_rpm) if self.max_rpm else None
         work = Work(
             prompt=prompt,

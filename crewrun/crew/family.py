@@ -60,6 +60,8 @@ class KickoffFamily(Generic[Output]):
         except (Exception, CancelledError) as error:
             shorten(error)
             raise
+        finally:
+            await row_context.end()
 
     kickoff_async = akickoff
 
@@ -110,7 +112,11 @@ class KickoffFamily(Generic[Output]):
         files = _files(input_files)
 
         async def run(one: Inputs) -> Output:
-            return await self._crewrun_copy()._crewrun_kickoff(one, row_context.child(), files)
+            context = row_context.for_input()
+            try:
+                return await self._crewrun_copy()._crewrun_kickoff(one, context, files)
+            finally:
+                await context.end()
 
         try:
             with stoppable():

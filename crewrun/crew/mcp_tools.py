@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crewrun.mcp.server import McpServer
+from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
 from crewrun.tools.toolbox import Toolbox
 
@@ -18,13 +19,20 @@ class McpTools:
         # By the id of the toolbox. The entry refers to it, so that no other can get its id.
         self._toolboxes: dict[int, tuple[Toolbox, list[BaseTool], Toolbox]] = {}
 
-    async def added_to(self, own: Toolbox, servers: Sequence[McpServer], agent: Any) -> Toolbox:
+    async def added_to(
+        self, own: Toolbox, servers: Sequence[McpServer], agent: Any, row_context: RowContext, *, replay_only: bool
+    ) -> Toolbox:
         """`own` with the tools that its deferred ones stand for and those of `servers`, for `agent`.
 
-        Raises UsageError without the SDK, ToolFailed if a server does not answer or lacks a tool that is named.
+        With `replay_only` no server is opened. Raises UsageError without the SDK, ToolFailed if a server does not
+        answer or lacks a tool that is named.
         """
-        from crewrun.mcp.tools import tools_of  # few crews have servers
+        from crewrun.mcp.kept_lists import is_replay  # few crews have servers
+        from crewrun.mcp.servers import current_row
+        from crewrun.mcp.tools import tools_of
 
+        current_row.set(row_context.row)
+        is_replay.set(replay_only)
         tools: list[BaseTool] = []
         for entry_of_tools in own.deferred:
             tools += await entry_of_tools.listed()

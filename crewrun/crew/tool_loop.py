@@ -48,6 +48,9 @@ async def _use(talk: Conversation, completion: Completion) -> str | None:
         talk.turns.append(Message("tool", result.text, tool_call_id=call.id))
         if talk.work.on_step:
             await talk.report(AgentAction(completion.text, call.name, call.arguments, completion.text, result.text))
+    pictures = [picture for result in results for picture in result.pictures]
+    if pictures:
+        talk.show(pictures)
     return next((result.text for result in results if result.is_answer), None)
 
 

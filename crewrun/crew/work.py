@@ -12,7 +12,7 @@ from crewrun.aio.concurrency import call
 from crewrun.crew.prompts import Prompt
 from crewrun.crew.steps import Step
 from crewrun.crew.text_protocol import Actions, explain_tools, observation, read_reply
-from crewrun.errors import ContextTooLong, OutputInvalid, SchemaRefused
+from crewrun.errors import BadRequest, ContextTooLong, OutputInvalid, SchemaRefused, ToolsRefused
 from crewrun.hooks.dispatch import has_hooks
 from crewrun.hooks.scope import Site, current_site
 from crewrun.limits.estimates import fewest_tokens
@@ -23,6 +23,7 @@ from crewrun.llm.schema import OutputSchema, Structured
 from crewrun.messages import ChatRequest, Completion, Message, ReplySchema, ToolSpec
 from crewrun.row_context import RowContext
 from crewrun.tools.base import BaseTool
+from crewrun.tools.pictures import turn_of
 from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 
 # Texts this short are not shortened further: a hundred tokens do not decide whether a request fits, so it must be the
@@ -64,7 +65,7 @@ class Answer(NamedTuple):
 class Conversation:
     """The turns so far. Results of tools and of earlier tasks may be shortened in it, nothing else."""
 
-    __slots__ = ("_calls", "_opening", "in_words", "prompt", "turns", "used", "work")
+    __slots__ = ("_calls", "_opening", "_pictures", "in_words", "prompt", "turns", "used", "work")
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -72,6 +73,7 @@ class Conversation:
         self.used: dict[BaseTool, int] = {}
         self.in_words = False  # whether the model calls tools in text
         self._calls = 0
+        self._pictures: list[Message] = []  # the turns with pictures of tools
         self._begin(work.prompt)
 
     def _begin(self, prompt: Prompt) -> None:
@@ -95,9 +97,30 @@ class Conversation:
                 return await self._complete(tools, wire)
             except SchemaRefused:
                 wire = None  # the prompt has the schema too
+            except ToolsRefused:
+                raise
+            except BadRequest:
+                if not self._pictures:
+                    raise
+                return await self._ask_without_pictures(tools, wire)
             except ContextTooLong:
                 if not (work.shorten and self._shorten()):
                     raise
+
+    def show(self, pictures: Sequence[str]) -> None:
+        """Add pictures that tools have returned, unless the model takes none; the tools' texts mention them."""
+        if self.work.gateway.takes_pictures(self.work.llm):
+            self._pictures.append(turn_of(pictures))
+            self.turns.append(self._pictures[-1])
+
+    async def _ask_without_pictures(self, tools: tuple[ToolSpec, ...], wire: ReplySchema | None) -> Completion:
+        """The next turn without the pictures of tools. If this is answered, the model takes none."""
+        work, pictures = self.work, self._pictures
+        self.turns = [turn for turn in self.turns if not any(turn is other for other in pictures)]
+        self._pictures = []
+        completion = await self._complete(tools, wire)
+        work.gateway.conclude_no_pictures(work.llm, work.row_context)
+        return completion
 
     async def _complete(self, tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> Completion:
         work, messages = self.work, self.messages

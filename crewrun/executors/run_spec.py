@@ -17,6 +17,7 @@ from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ChatRequest, Completion
 from crewrun.recorder import Recorder, Spent
 from crewrun.row import Row
+from crewrun.telemetry.trace_spec import TraceSpec
 from crewrun.worker import Worker
 
 # Variables that select a model and hold no secret: workers get them without --env.
@@ -79,7 +80,7 @@ class WorkerSpec:
     """Everything that a worker elsewhere needs to know. `crew` is the reference to load, or with `text` its file name.
 
     `endpoints` are those that the run expects the worker to call, as from `describe_endpoint`; `max_rows` is the
-    largest number of rows that it may have at once.
+    largest number of rows that it may have at once. With `tracing` it traces them, as its `env` says.
     """
 
     crew: str
@@ -98,6 +99,7 @@ class WorkerSpec:
     refused: frozenset[tuple[str, str]] = frozenset()
     engine: str = "crewrun"
     crewrun: str = __version__
+    tracing: TraceSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class RunSpec:
 
     `crew` is the reference as the user wrote it, `files` the folder with a folder for each row, `excluded` the paths in
     the crew's folder that do not belong to the crew, `own_files` the files that tools must not touch. `say` prints a
-    line for the user at once.
+    line for the user at once. `tracing` is what workers elsewhere need to trace their rows, None if they need not.
     """
 
     worker: Worker
@@ -129,6 +131,7 @@ class RunSpec:
     tells_prompts: bool
     workers: WorkerOptions
     say: Callable[[str], Any]
+    tracing: TraceSpec | None = None
 
     def worker_spec(self, crew: str, text: str | None) -> WorkerSpec:
         """The spec of workers that load the crew by the reference `crew`, or from `text`; see `WorkerSpec`.
@@ -138,7 +141,7 @@ class RunSpec:
         for name in self.workers.env:
             if name not in os.environ:
                 raise UsageError(f"--env {name}: is not set here, so workers cannot get it")
-        names = [*_MODEL_VARIABLES, *self.workers.env]
+        names = [*_MODEL_VARIABLES, *self.workers.env, *(_tracing_variables() if self.tracing else ())]
         return WorkerSpec(
             crew=crew,
             text=text,
@@ -155,4 +158,10 @@ class RunSpec:
             env={name: os.environ[name] for name in names if name in os.environ},
             refused=frozenset(self.refused),
             engine=self.engine,
+            tracing=self.tracing,
         )
+
+
+def _tracing_variables() -> list[str]:
+    """The variables that say where traces go, and which trace they are a part of."""
+    return [name for name in os.environ if name.startswith("OTEL_") or name in ("TRACEPARENT", "TRACESTATE")]

@@ -189,6 +189,8 @@ class Flow(KickoffFamily[Any], Displayed, Generic[S]):
         except (Exception, CancelledError) as error:
             shorten(error)
             raise
+        finally:
+            await row_context.end()
 
     kickoff_async = akickoff
 

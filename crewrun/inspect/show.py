@@ -18,6 +18,7 @@ from crewrun.redaction.redactor import redact
 from crewrun.row import Row, as_json, usage_json
 from crewrun.runs.results import lines_of
 from crewrun.tier_use import STANDARD, TierUse, add_use, completed, tiers_json
+from crewrun.tools.pictures import without_pictures
 
 SCHEMA: Final = "crewrun.show/1"
 
@@ -125,7 +126,7 @@ def _describe(view: View, entry: CallEntry, prompt: Any, source: str | None) -> 
         "duration_s": entry.duration_ms / 1000,
     }
     if entry.kind == TOOL:
-        return {**about, "kind": "tool", "tool": view.name(entry.name), "result": read_text(entry)}
+        return {**about, "kind": "tool", "tool": view.name(entry.name), "result": without_pictures(read_text(entry))}
     if entry.kind == TOOL_FAILURE:
         reason, message = read_tool_failure(entry)
         return {

@@ -28,7 +28,9 @@ SCHEMA = "crewrun.status/1"
 
 _SHOWN_TOOLS = 20  # a screenful; further ones failed less often
 
-_WAITING_JOBS = "select number, id, lines, lines_ended, intended_at, looked_at from jobs where end = '' order by number"
+_WAITING_JOBS = (
+    "select number, id, lines, lines_ended, intended_at, looked_at, route from jobs where end = '' order by number"
+)
 
 # `died`: no process works on the run, and its last session has not recorded an end.
 State = Literal["running", "finished", "stopped", "died"]
@@ -59,7 +61,7 @@ class WaitingJob(NamedTuple):
     """A batch job that has not ended as far as the run knows.
 
     `id` is the provider's, empty if the run has not heard of its creation; `ended` of its requests had ended at
-    `looked_at`, None if nobody has looked yet. Times are Unix seconds.
+    `looked_at`, None if nobody has looked yet. Times are Unix seconds. `route` is provider, address and model.
     """
 
     number: int
@@ -68,6 +70,12 @@ class WaitingJob(NamedTuple):
     ended: int
     begun_at: float
     looked_at: float | None
+    route: str
+
+    @property
+    def model(self) -> str:
+        """The provider's name of the model that answers it."""
+        return self.route.rpartition(" ")[2]
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""

@@ -1,5 +1,6 @@
 """`LocalLimiters`: a `LocalLimiter` for each model at each address, and what they share."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from crewrun.limits.account import account_of
@@ -39,6 +40,13 @@ class LocalLimiters(RunLimits):
         """No more calls are made: give back what is set aside of limits that are shared with other processes."""
         for limiter in self._limiters.values():
             limiter.rate_limiter.close()
+
+    def remembered(self, endpoints: Iterable[Endpoint]) -> list[str]:
+        """What is remembered of the limits of these endpoints, from earlier runs or of other processes, in words."""
+        if not self._options.shares:
+            return []
+        limiters = dict.fromkeys(self.of(endpoint) for endpoint in endpoints)
+        return [note for limiter in limiters if (note := limiter.rate_limiter.remembered)]
 
     def _shared(self, endpoint: Endpoint) -> SharedLimits | None:
         account = account_of(endpoint) if self._options.shares else None

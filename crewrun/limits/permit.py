@@ -55,7 +55,7 @@ class Permit:
             whether the `suspicion` holds for every call.
         hold: the part of the budget held back for it.
         price: the most that it may cost, if there is a budget.
-        at: when it was issued, if that matters: where limits are shared with other processes.
+        at: when it was decided on, if that matters: where limits are shared with other processes.
     """
 
     number: int = 0

@@ -136,6 +136,13 @@ class RateEstimator:
         return estimator
 
     @property
+    def free_per_min(self) -> float:
+        """How many requests of a minute may go without a pause: as with a stated limit, half of them once the rate was
+        measured. What the provider has let gather while nobody called would else be left.
+        """
+        return 0.0 if self._searches else 30 * self._base
+
+    @property
     def base_per_s(self) -> float:
         """The rate that was measured last, or that the search started from."""
         return self._base

@@ -117,8 +117,11 @@ def read_state(content: bytes, path: Path) -> tuple[str, SharedState] | None:
         return None
     if checksum != b"%d" % crc32(body):
         return None
-    values = json.loads(body)
-    return values.pop("boot"), SharedState.from_json(values)
+    try:
+        values = json.loads(body)
+        return values.pop("boot"), SharedState.from_json(values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def boot_id() -> str:

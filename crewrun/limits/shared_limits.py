@@ -23,8 +23,9 @@ from typing import TypeVar
 
 from crewrun.limits.account import Account, limits_folder
 from crewrun.limits.shared_file import FileBusy, SharedFile, SharingFailed
-from crewrun.limits.shared_state import USABLE_S, Lease, SharedHold, SharedState
+from crewrun.limits.shared_state import LEASE_S, Lease, SharedHold, SharedState
 from crewrun.limits.slot_window import SLOT_S
+from crewrun.wording import duration
 
 T = TypeVar("T")
 # Others hold the file for a tenth of a millisecond, longer if they are taken off the CPU meanwhile. One that has it for
@@ -47,6 +48,7 @@ class SharedLimits:
     Attributes:
         state: the account's, as it was read last.
         at_once: how many requests of this process have been in flight.
+        remembered: what was known when it began, in words; None if that was nothing.
     """
 
     def __init__(self, account: Account, warn: Callable[[str], object], folder: Path | None = None) -> None:
@@ -58,7 +60,7 @@ class SharedLimits:
         self.state = SharedState(account.model, account.host)
         self._has_begun = False
         self._lease: Lease | None = None
-        self._looks_at = 0.0
+        self._looks_at = self._looked_at = 0.0
         self._busy_since: float | None = None
         # What is to be written with the next visit.
         self._changes: deque[Callable[[SharedState], object]] = deque(maxlen=_MOST_CHANGES)
@@ -66,6 +68,7 @@ class SharedLimits:
         self._corrections: dict[int, int] = {}  # tokens, by the number of the slot
         self._let_through: list[float] = []
         self.at_once = 0
+        self.remembered: str | None = None
         try:
             self._file = SharedFile((folder or limits_folder()) / f"{account.name}.json")
         except RuntimeError as homeless:
@@ -75,24 +78,27 @@ class SharedLimits:
         """How many other processes take part."""
         return max(0, self.state.present(now) - 1)
 
-    def begin(self, now: float) -> int | None:
-        """Begin to take part. Returns how many requests in flight to start with, None if nothing is remembered."""
+    def begin(self, now: float) -> int:
+        """Begin to take part. Returns how many requests in flight to start with, 0 if nothing is remembered."""
         with suppress(FileBusy):
             self._visit(now, lambda state: None)
-        return self.at_once or None
+        return self.at_once
 
     def earliest(self, tokens: int, most: int, now: float) -> tuple[float, SharedHold | None]:
         """When a request of `tokens` may go, with what holds it up. The place is taken for a while, also for up to
         `most` requests like it.
         """
         lease = self._lease
-        if lease is not None and lease.requests and lease.tokens >= tokens and now <= lease.at + USABLE_S:
+        is_usable = lease is not None and lease.fits(tokens, now) and lease.at >= self.state.blocked_until
+        if lease is not None and is_usable and (now < lease.at or self._looked_at >= max(lease.at, now - LEASE_S)):
             return lease.at, lease.hold
         if not self.state.is_limiting and now < self._looks_at:
             return now, None
 
         def next_lease(state: SharedState) -> Lease | None:
             self._looks_at = now + _LOOK_S
+            if lease is not None and is_usable and lease.at >= state.blocked_until:
+                return lease  # its time has come, and nobody was asked to wait since it was taken
             self._return_lease(state, now)
             if state.is_limiting:
                 self._lease = state.lease(self._name, tokens, most, now)
@@ -104,14 +110,18 @@ class SharedLimits:
             return now + _BUSY_S * random.uniform(0.5, 1.5), "rate"  # noqa: S311  (not in step with the others)
         return (now, None) if lease is None else (lease.at, lease.hold)
 
-    def take(self, tokens: int) -> None:
-        """A request of an estimated `tokens` goes out."""
-        if self._lease is not None:
-            self._lease.requests -= 1
-            self._lease.tokens -= tokens
-        else:
+    def take(self, tokens: int, now: float) -> float:
+        """A request of an estimated `tokens` goes out. Returns when that was decided, as what was learned since then is
+        no matter of it.
+        """
+        lease = self._lease
+        if lease is None:
             self._uncounted[0] += 1
             self._uncounted[1] += tokens
+            return now
+        lease.requests -= 1
+        lease.tokens -= tokens
+        return lease.taken_at
 
     def settle(self, tokens: int, at: float) -> None:
         """A request that went out at `at` used so many more tokens than estimated."""
@@ -119,11 +129,11 @@ class SharedLimits:
         self._corrections[slot] = self._corrections.get(slot, 0) + tokens
 
     def succeeded(self, at: float) -> None:
-        """The provider let the request through that went out at `at`."""
+        """The provider let the request through that was decided on at `at`."""
         self._let_through.append(at)
 
     def refused(self, at: float, now: float, *, in_vain: bool) -> None:
-        """The provider refused the request that went out at `at`; `in_vain` while it lets nothing through."""
+        """The provider refused the request that was decided on at `at`; `in_vain` while it lets nothing through."""
         if at > self.state.estimator.judged:
             self._change(now, lambda state: state.estimator.refused(at, now, state.sent, now, in_vain=in_vain))
 
@@ -136,7 +146,7 @@ class SharedLimits:
         self._change(now, change)
 
     def tell(self, requests: int | None, tokens: int | None, at: float, now: float) -> None:
-        """The reply to a request that went out at `at` states limits."""
+        """The reply to a request that was decided on at `at` states limits."""
         state, on = self.state, time.time()
         is_known = requests in (None, state.requests.per_min) and tokens in (None, state.tokens.per_min)
         if is_known and 0 <= on - state.told_on < _CONFIRMED_S:
@@ -175,6 +185,7 @@ class SharedLimits:
                 with self._file.state() as state:
                     self._busy_since = None
                     self.state = state
+                    self._looked_at = now
                     self._report(now)
                     return act(state)
             except FileBusy:
@@ -202,6 +213,10 @@ class SharedLimits:
             self._has_begun = True
             state.model, state.host = self._account.model, self._account.host
             self.at_once = state.begin(now, on)
+            if limits := state.limits_in_words:
+                present = state.present(now)
+                when = f"shared by {present + 1} processes" if present else f"as {duration(on - state.used_on)} ago"
+                self.remembered = f"{self._account.model}: starts at {limits}, {when}"
         state.reclaim(_is_gone, now)
         state.meet(self._name, self._process, self.at_once, now, on)
         requests, tokens = self._uncounted

@@ -32,12 +32,19 @@ SharedHold = Literal["requests", "tokens", "rate"]
 
 @dataclass(slots=True)
 class Lease:
-    """What one process may send from `at` on: `requests` of `tokens` together. `hold` is why that is not now."""
+    """What one process may send from `at` on: `requests` of `tokens` together. `hold` is why that was not at once, when
+    it was `taken_at`.
+    """
 
+    taken_at: float
     at: float
     requests: int
     tokens: int
     hold: SharedHold | None = None
+
+    def fits(self, tokens: int, now: float) -> bool:
+        """Whether a request of `tokens` may still go by it."""
+        return self.requests > 0 and self.tokens >= tokens and now <= self.at + USABLE_S
 
 
 @dataclass(slots=True)
@@ -117,6 +124,15 @@ class SharedState:
         """The rate that was found out from refusals, if there is one."""
         return round(self.estimator.base_per_s * 60) if self.estimator.is_set else None
 
+    @property
+    def limits_in_words(self) -> str:
+        """The limits that are known, empty if none is."""
+        stated = [(self.requests.per_min, "requests/min"), (self.tokens.per_min, "tokens/min")]
+        words = [f"{per_min:,} {unit}" for per_min, unit in stated if per_min]
+        if self.rate_per_min is not None:
+            words.append(f"about {self.rate_per_min:,} requests/min")
+        return " and ".join(words)
+
     def present(self, now: float) -> int:
         """How many processes take part."""
         return sum(one.seen_at > now - _ABSENT_S for one in self.processes.values())
@@ -181,7 +197,8 @@ class SharedState:
             at, hold = later, "requests"
         if (later := self.tokens.earliest(amount, at)) > at:
             at, hold = later, "tokens"
-        if self.estimator.is_set and (later := self.estimator.earliest(at)) > at:
+        is_free = self.requests.used(at) + count <= self.estimator.free_per_min
+        if self.estimator.is_set and not is_free and (later := self.estimator.earliest(at)) > at:
             at, hold = later, "rate"
         self.requests.take(count, at)
         self.tokens.take(amount, at)
@@ -190,7 +207,7 @@ class SharedState:
         self.sent += count
         one = self.processes[name]
         one.lease_at, one.requests, one.tokens = at, count, amount
-        return Lease(at, count, amount, hold)
+        return Lease(now, at, count, amount, hold)
 
     def count(self, requests: int, tokens: int, now: float) -> None:
         """So much went out without a lease."""

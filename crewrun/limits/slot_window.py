@@ -54,10 +54,9 @@ class SlotWindow:
         """The earliest time from `at` on at which `amount` more fit; more than the limit needs an empty window."""
         if self.per_min is None:
             return at
-        used = self.used(at)
-        if 2 * used >= self.per_min:
+        if 2 * self.used(at) >= self.per_min:
             at = max(at, self._next_at)
-        excess = used + min(amount, self.per_min) - self.per_min
+        excess = self.used(at) + min(amount, self.per_min) - self.per_min
         if excess > 0:
             oldest = floor((at - _MINUTE_S) / SLOT_S)
             for slot in sorted(slot for slot in self._amounts if slot >= oldest):

@@ -25,6 +25,7 @@ from crewrun.messages import ChatRequest, Endpoint, ReplySchema, relaxed
 from crewrun.recorder import Recorder
 
 TOOLS: Final = "tools"
+PICTURES: Final = "pictures"
 CACHE_HINTS: Final = "prompt_cache"
 _PARAMETER: Final = "parameter:"
 # Statuses with which providers refuse `tools` or `response_format`, such as vLLM, Ollama and OpenRouter (404).
@@ -44,7 +45,7 @@ _NAMES = re.compile(
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 
 # A conclusion: (endpoint as `without_secrets` describes it, `tools`, or `schema:` or `strict:` and a digest, or
-# `parameter:` and its name).
+# `parameter:` and its name, or `pictures`).
 Refused = tuple[str, str]
 
 
@@ -59,6 +60,10 @@ class Capabilities:
     def takes_tools(self, endpoint: Endpoint) -> bool:
         """Whether tools go to `endpoint` as tools, not in words."""
         return endpoint.takes_tools and not (self.refused and self.refusal(endpoint, TOOLS) in self.refused)
+
+    def takes_pictures(self, endpoint: Endpoint) -> bool:
+        """Whether pictures that tools return go to `endpoint`."""
+        return not (self.refused and self.refusal(endpoint, PICTURES) in self.refused)
 
     def takes_schema(self, endpoint: Endpoint, schema: ReplySchema | None) -> bool:
         """Whether `schema` goes to `endpoint` as such, not only in words."""
@@ -221,6 +226,8 @@ def in_words(what: str) -> str:
     """A conclusion in words, for people."""
     if what == TOOLS:
         return "takes no tools: they were asked for in words"
+    if what == PICTURES:
+        return "takes no pictures: those of tools were left out"
     if what == CACHE_HINTS:
         return "takes no parameters for its prompt cache: they were left out"
     if is_parameter(what):

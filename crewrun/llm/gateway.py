@@ -22,13 +22,14 @@ from warnings import warn
 from crewrun.errors import CallError, CrewrunWarning, NotRecorded, RowBudgetExceeded, RunStopped, SchemaRefused
 from crewrun.limits.cross_loop import CrossLoopLimiters
 from crewrun.limits.limiter import Limiters
+from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.windows import RequestWindow
 from crewrun.llm import current_gateway
 from crewrun.llm.batch_jobs.cross_loop import CrossLoopJobs
 from crewrun.llm.batch_jobs.run_jobs import Jobs
 from crewrun.llm.cache import Answers
 from crewrun.llm.call import Bill, Caller
-from crewrun.llm.capabilities import Refused
+from crewrun.llm.capabilities import PICTURES, Refused
 from crewrun.llm.embeddings import Vector, decode
 from crewrun.llm.endpoint_resolver import EndpointResolver
 from crewrun.llm.loop_bound import LoopBound
@@ -70,7 +71,10 @@ class Gateway(LoopBound):
         Raises UsageError for a model whose name is `offline` with a typo, ValueError for invalid limits.
         """
         self._options = options or GatewayOptions()
-        super().__init__(limiters or own_limiters(self._options))
+        self._own_limiters: LocalLimiters | None = None
+        if limiters is None:
+            limiters = self._own_limiters = own_limiters(self._options)
+        super().__init__(limiters)
         self._serves_process = serves_process
         self._identities = Identities(self._options.addresses)
         check_offline(self._options.model or "")  # a row may be the first to make a crew and look up its models
@@ -242,6 +246,15 @@ class Gateway(LoopBound):
         """Whether tools go to `llm` as tools, and not described in the prompt."""
         return self._sender.capabilities.takes_tools(self._endpoints.endpoint(llm))
 
+    def takes_pictures(self, llm: ModelFields | None) -> bool:
+        """Whether pictures that tools return go to `llm`."""
+        return self._sender.capabilities.takes_pictures(self._endpoints.endpoint(llm))
+
+    def conclude_no_pictures(self, llm: ModelFields | None, row_context: RowContext) -> None:
+        """Send `llm` no pictures of tools any more: it refused them, and answered without them."""
+        capabilities, endpoint = self._sender.capabilities, self._endpoints.endpoint(llm)
+        capabilities.conclude(capabilities.refusal(endpoint, PICTURES), row_context.recorder)
+
     def takes_schema(self, llm: ModelFields | None, schema: ReplySchema) -> bool:
         """Whether `schema` goes to `llm` as a schema, and not only in the prompt."""
         return self._sender.capabilities.takes_schema(self._endpoints.endpoint(llm), schema)
@@ -314,7 +327,9 @@ class Gateway(LoopBound):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every transport that was opened here."""
+        """Close every transport that was opened here, and give back what was set aside of limits."""
+        if self._own_limiters is not None:
+            self._own_limiters.close()
         await self._transports.aclose()
 
 

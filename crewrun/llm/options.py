@@ -24,7 +24,8 @@ class GatewayOptions:
     arranged for the provider's prompt cache.
 
     In a program of one's own, `max_concurrent` is how many calls of each model may be in flight, and `budget_usd` what
-    all calls together may cost. A batch's limiters have limits of their own.
+    all calls together may cost. With `share_limits`, its processes keep the limits of their accounts together, also
+    with runs, and remember them. A batch's limiters have limits of their own.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -40,16 +41,17 @@ class GatewayOptions:
     prompt_cache: PromptCacheUse = "auto"
     max_concurrent: int | None = None
     budget_usd: float | None = None
+    share_limits: bool = False
 
 
 def own_limiters(options: GatewayOptions) -> LocalLimiters:
     """The limiters of a gateway outside any run. Raises ValueError for a limit below 1, or a budget that is none."""
     if options.max_concurrent is None:
-        limiters = LocalLimiters()
+        limiters = LocalLimiters(LimiterOptions(shares=options.share_limits))
     elif options.max_concurrent < 1:
         raise ValueError(f"max_concurrent is {options.max_concurrent}; it must be at least 1, or None for no bound")
     else:
-        limiters = LocalLimiters(LimiterOptions(max_calls=options.max_concurrent))
+        limiters = LocalLimiters(LimiterOptions(max_calls=options.max_concurrent, shares=options.share_limits))
     if options.budget_usd is not None:
         limiters.budget = Budget(options.budget_usd, remedy="a larger budget_usd allows it")
     return limiters

@@ -15,6 +15,7 @@ TOPICS = (
     "mock-server",
     "crews",
     "tools",
+    "mcp",
     "knowledge",
     "files",
     "python-files",

@@ -15,6 +15,7 @@ _OTHER_WORDS = {
     "mock-server": "ledger batch-jobs faults fault clock",
     "crews": "crew crew.yaml yaml agents tasks schema guardrail guardrails structured-output processes",
     "tools": "tool",
+    "mcp": "servers server stdio sse adapter",
     "knowledge": "rag skills skill memory embedder",
     "files": "file images image pdf audio attachments",
     "python-files": "scripts script main.py functions",

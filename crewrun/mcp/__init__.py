@@ -3,7 +3,11 @@
 server        `McpServer`: how a server is reached, as users write it
 tools         `McpTool`: one of its tools, a `BaseTool` like any other; lists them
 servers       the servers that this process has open: lists their tools, calls them, closes them
+kept_lists    the tools of servers in a run's folder, for --replay
+lifetime      how long servers stay open
 connection    the sessions of one server: opened when first needed, again after they broke
+stderr        what a server writes to its standard error
+keeper        the program that ends a server's processes when crewrun is gone
 mcp_loop      the thread and the event loop in which all sessions live
 sdk           the official SDK, which is imported there only
 """

@@ -3,14 +3,24 @@
 https://github.com/modelcontextprotocol/python-sdk
 """
 
-from collections.abc import AsyncIterator, Mapping
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
 from crewrun.mcp.server import McpServer
+from crewrun.mcp.stderr import StderrLog
 from crewrun.mcp.variables import filled
+
+_KEEPER = Path(__file__).with_name("keeper.py")
+_NEVER_SENT = "Session terminated"  # 404: https://modelcontextprotocol.io/specification, "Session Management"
+_NO_REPLY = "Server returned an error response"  # another status of HTTP, such as a proxy's
 
 
 class ListedTool(NamedTuple):
@@ -24,6 +34,22 @@ class ListedTool(NamedTuple):
     is_repeatable: bool
 
 
+class CallResult(NamedTuple):
+    """What a tool returned, as text for the model, with pictures as data URLs."""
+
+    text: str
+    is_error: bool = False
+    pictures: tuple[str, ...] = ()
+
+
+class ConnectionBroken(Exception):
+    """The connection to the server broke. `was_sent` says that a call may have reached the server."""
+
+    def __init__(self, message: str, *, was_sent: bool) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+
+
 def check_installed() -> None:
     """Raise UsageError, with the command that installs it, if the SDK is not installed."""
     try:
@@ -33,53 +59,208 @@ def check_installed() -> None:
 
 
 @asynccontextmanager
-async def open_session(server: McpServer) -> AsyncIterator["Session"]:
-    """A session with `server`, open inside the block. Raises what the SDK does."""
+async def open_session(server: McpServer, stderr: StderrLog | None) -> AsyncIterator["Session"]:
+    """A session with `server`, open inside the block. Raises what the SDK and its libraries do.
+
+    `stderr` gets what a process writes to its standard error.
+    """
     from mcp.client import Client
-    from mcp.client.sse import sse_client
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-    from mcp.client.streamable_http import streamable_http_client
-    from mcp.shared._httpx_utils import create_mcp_http_client
 
     server = filled(server)
     async with AsyncExitStack() as stack:
-        transport: Any
-        if server.transport == "stdio":
-            parameters = StdioServerParameters(
-                command=server.command, args=list(server.args), env=dict(server.env), cwd=server.working_directory
-            )
-            transport = stdio_client(parameters)
-        elif server.transport == "sse":
-            transport = sse_client(server.url, headers=dict(server.headers))
-        else:
-            http = await stack.enter_async_context(create_mcp_http_client(headers=dict(server.headers)))
-            transport = streamable_http_client(server.url, http_client=http)
-        yield Session(await stack.enter_async_context(Client(transport)))
+        transport = _stdio(server, stderr) if stderr is not None else await _over_http(server, stack)
+        watched = _Watched(transport)
+        yield Session(await stack.enter_async_context(Client(watched)), watched)
+
+
+@asynccontextmanager
+async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
+    """The streams of a process, whose parent ends it whatever happens to this process."""
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    command, arguments = server.command, list(server.args)
+    path = server.env.get("PATH", os.environ.get("PATH"))
+    if (
+        shutil.which(os.path.join(server.working_directory or "", command) if os.sep in command else command, path=path)
+        is None
+    ):
+        raise FileNotFoundError(f"there is no command {command!r}")
+    if os.name == "posix":
+        # -I and -S: without the user's packages, which the keeper does not need.
+        command, arguments = sys.executable, ["-I", "-S", str(_KEEPER), str(os.getpid()), command, *arguments]
+    parameters = StdioServerParameters(
+        command=command, args=arguments, env=dict(server.env), cwd=server.working_directory
+    )
+    await stderr.begin()
+    async with stdio_client(parameters, errlog=stderr.errlog) as streams:
+        stderr.errlog.close()
+        yield streams
+
+
+async def _over_http(server: McpServer, stack: AsyncExitStack) -> Any:
+    from mcp.client.sse import sse_client
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
+    await _check_address(server)
+    if server.transport == "sse":
+        return sse_client(server.url, headers=dict(server.headers))
+    http = await stack.enter_async_context(create_mcp_http_client(headers=dict(server.headers)))
+    return streamable_http_client(server.url, http_client=http)
+
+
+async def _check_address(server: McpServer) -> None:
+    """Raise PermissionError for a URL with a private address, unless the server is declared to have one."""
+    if server.allow_private:
+        return
+    from yarl import URL
+
+    from crewrun.tools.public_address import addresses_of, refuse_private
+
+    url = URL(server.url)
+    try:
+        refuse_private(url, await addresses_of(url))
+    except PermissionError as refused:
+        raise PermissionError(f"{refused}; set allow_private if it is meant to be one") from None
+
+
+class _Watched:
+    """A transport of which is known whether its streams have ended, which the SDK does not tell."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.is_closed = False
+
+    async def __aenter__(self) -> Any:
+        read, write = await self._transport.__aenter__()
+        return _WatchedStream(read, self), write
+
+    async def __aexit__(self, *error: Any) -> Any:
+        self.is_closed = True
+        return await self._transport.__aexit__(*error)
+
+
+class _WatchedStream:
+    """A stream of messages that notes its end."""
+
+    def __init__(self, stream: Any, watched: _Watched) -> None:
+        self._stream = stream
+        self._watched = watched
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except BaseException:
+            self._watched.is_closed = True
+            raise
+
+    async def __aenter__(self) -> Any:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Session:
     """An open session. Any number of calls may be in progress at once."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, watched: _Watched) -> None:
         self._client = client
+        self._watched = watched
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server is known to be gone."""
+        return self._watched.is_closed
 
     async def tools(self) -> list[ListedTool]:
-        """The server's tools, from all pages of its list."""
+        """The server's tools, from all pages of its list. Raises ConnectionBroken."""
         listed: list[ListedTool] = []
         cursor = None
         while True:
-            page = await self._client.list_tools(cursor=cursor)
+            page = await self._of_open(self._client.list_tools, cursor=cursor)
             listed += [_listed(tool) for tool in page.tools]
             cursor = page.next_cursor
             if not cursor:
                 return listed
 
-    async def call(self, tool: str, arguments: Mapping[str, Any]) -> Any:
-        """The SDK's CallToolResult."""
-        return await self._client.call_tool(tool, dict(arguments))
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> CallResult:
+        """The result of one call; what the server refuses, such as wrong arguments, too. Raises ConnectionBroken."""
+        from mcp.shared.exceptions import MCPError
+
+        try:
+            result = await self._of_open(self._client.call_tool, tool, dict(arguments))
+        except MCPError as refused:
+            return CallResult(f"The server refused the call: {refused.message}", is_error=True)
+        return CallResult(_text(result), bool(result.is_error), tuple(_pictures(result)))
+
+    async def _of_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """What `request` returns. Raises ConnectionBroken where it has no reply, MCPError where the reply is one."""
+        import anyio
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import CONNECTION_CLOSED
+
+        if self.is_closed:
+            raise ConnectionBroken("it was closed", was_sent=False)
+        try:
+            return await request(*args, **kwargs)
+        except MCPError as failed:
+            if failed.message == _NEVER_SENT:
+                raise ConnectionBroken(failed.message, was_sent=False) from None
+            if failed.code == CONNECTION_CLOSED or failed.message == _NO_REPLY:
+                raise ConnectionBroken(failed.message, was_sent=True) from None
+            raise
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream) as failed:
+            raise ConnectionBroken(type(failed).__name__, was_sent=True) from None
+
+
+def reason_of(failed: BaseException) -> str:
+    """Why a session could not be opened: the first exception in the groups that the SDK raises."""
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return str(failed) or type(failed).__name__
 
 
 def _listed(tool: Any) -> ListedTool:
     hints = tool.annotations
     is_repeatable = hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
     return ListedTool(tool.name, tool.description or tool.title or tool.name, tool.input_schema, is_repeatable)
+
+
+def _text(result: Any) -> str:
+    """The parts of a result as text, one below the other; without any, its structured content as JSON."""
+    texts = [_text_of(part) for part in result.content]
+    if not texts and result.structured_content is not None:
+        return json.dumps(result.structured_content, ensure_ascii=False)
+    return "\n".join(texts)
+
+
+def _pictures(result: Any) -> Iterator[str]:
+    """The pictures in a result, also those in resources."""
+    for part in result.content:
+        if part.type == "image":
+            yield f"data:{part.mime_type};base64,{part.data}"
+        elif part.type == "resource":
+            kind, data = part.resource.mime_type or "", getattr(part.resource, "blob", None)
+            if data is not None and kind.startswith("image/"):
+                yield f"data:{kind};base64,{data}"
+
+
+def _text_of(part: Any) -> str:
+    """https://modelcontextprotocol.io/specification/2025-11-25/server/tools#tool-result"""
+    if part.type == "text":
+        return str(part.text)
+    if part.type == "resource":
+        resource = part.resource
+        text = getattr(resource, "text", None)
+        return str(text) if text is not None else f"[{resource.mime_type or 'a file'} at {resource.uri}]"
+    if part.type == "resource_link":
+        return f"[{part.title or part.name}: {part.uri}]"
+    return f"[{part.type} of type {part.mime_type}]"

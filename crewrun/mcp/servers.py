@@ -3,38 +3,48 @@
 Everything here may be called from any event loop or thread; the sessions live in `mcp_loop`.
 """
 
+import asyncio
+import atexit
 from collections.abc import Mapping
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
-from crewrun.mcp.connection import Connection
-from crewrun.mcp.mcp_loop import run_in_mcp_loop, run_in_mcp_loop_sync
-from crewrun.mcp.sdk import ListedTool, check_installed
+from crewrun.mcp.connection import Connections
+from crewrun.mcp.lifetime import close_with_runs
+from crewrun.mcp.mcp_loop import run_in_mcp_loop, run_in_mcp_loop_sync, submit
+from crewrun.mcp.sdk import CallResult, ListedTool, check_installed
 from crewrun.mcp.server import McpServer
+from crewrun.row_context import RowContext
 
-# By `McpServer.key`. Touched in the MCP loop only.
-_open: dict[tuple[Any, ...], Connection] = {}
+# The longest that servers which do not end by themselves take until they are killed.
+_CLOSING_TAKES_S = 10.0
+# By `McpServer.key`, and for a server with a session for each row by that row. Touched in the MCP loop only.
+_open: dict[tuple[Any, ...], Connections] = {}
+# The row that sessions are opened for where each row has its own. Set before its agents work.
+current_row: ContextVar[RowContext | None] = ContextVar("crewrun_mcp_row", default=None)
 
 
 async def list_tools(server: McpServer) -> list[ListedTool]:
     """All tools of `server`. Raises UsageError without the SDK, ToolFailed if it does not answer."""
     check_installed()
-    return await run_in_mcp_loop(_list, server)
+    return await run_in_mcp_loop(_list, server, _owner(server))
 
 
 def list_tools_sync(server: McpServer) -> list[ListedTool]:
     """As `list_tools`, for sync code."""
     check_installed()
-    return run_in_mcp_loop_sync(_list, server)
+    return run_in_mcp_loop_sync(_list, server, _owner(server))
 
 
-async def call_tool(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
-    """The result of one call: text for the model, or a ToolFailure."""
-    return await run_in_mcp_loop(_call, server, tool, arguments)
+async def call_tool(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
+    """The result of one call, or what is known of it. Raises ToolFailed if the server cannot be opened."""
+    return await run_in_mcp_loop(_call, server, _owner(server), tool, arguments)
 
 
-def call_tool_sync(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
+def call_tool_sync(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
     """As `call_tool`, for sync code."""
-    return run_in_mcp_loop_sync(_call, server, tool, arguments)
+    return run_in_mcp_loop_sync(_call, server, _owner(server), tool, arguments)
 
 
 async def close_servers() -> None:
@@ -45,38 +55,67 @@ async def close_servers() -> None:
 
 async def close_server(server: McpServer) -> None:
     """Close one server, for all its users."""
-    if server.key in _open:
+    if _open:
         await run_in_mcp_loop(_close, server)
 
 
 def close_server_sync(server: McpServer) -> None:
     """As `close_server`, for sync code."""
-    if server.key in _open:
+    if _open:
         run_in_mcp_loop_sync(_close, server)
 
 
-def _connection(server: McpServer) -> Connection:
-    connection = _open.get(server.key)
-    if connection is None:
-        connection = _open[server.key] = Connection(server)
-    return connection
+def _owner(server: McpServer) -> RowContext | None:
+    """The row that has a session with `server` for itself, None if all rows share one."""
+    row = current_row.get() if server.sessions == "row" else None
+    if row is not None and row.at_end is None:
+        row.at_end = partial(run_in_mcp_loop, _close_of, row)
+    return row
 
 
-async def _list(server: McpServer) -> list[ListedTool]:
-    return await _connection(server).tools()
+def _connections(server: McpServer, owner: RowContext | None) -> Connections:
+    key = (server.key, owner)
+    connections = _open.get(key)
+    if connections is None:
+        if not _open:
+            close_with_runs(close_servers)
+            atexit.register(close_servers_sync)
+        connections = _open[key] = Connections(server)
+    return connections
 
 
-async def _call(server: McpServer, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
-    return await _connection(server).call(tool, arguments)
+def close_servers_sync() -> None:
+    """As `close_servers`, for sync code and for the end of the process, at which the MCP loop still runs."""
+    atexit.unregister(close_servers_sync)
+    if _open:
+        submit(_close_all).result(_CLOSING_TAKES_S)
+
+
+async def _list(server: McpServer, owner: RowContext | None) -> list[ListedTool]:
+    try:
+        return await _connections(server, owner).tools()
+    finally:
+        if server.sessions == "row" and owner is None:
+            await _close_these([(server.key, None)])  # rows will not use this one
+
+
+async def _call(
+    server: McpServer, owner: RowContext | None, tool: ListedTool, arguments: Mapping[str, Any]
+) -> CallResult:
+    return await _connections(server, owner).call(tool, arguments)
 
 
 async def _close(server: McpServer) -> None:
-    if (connection := _open.pop(server.key, None)) is not None:
-        await connection.aclose()
+    await _close_these([key for key in _open if key[0] == server.key])
+
+
+async def _close_of(row: RowContext) -> None:
+    await _close_these([key for key in _open if key[1] is row])
 
 
 async def _close_all() -> None:
-    connections = list(_open.values())
-    _open.clear()
-    for connection in connections:
-        await connection.aclose()
+    await _close_these(list(_open))
+
+
+async def _close_these(keys: list[tuple[Any, ...]]) -> None:
+    await asyncio.gather(*[_open.pop(key).aclose() for key in keys])

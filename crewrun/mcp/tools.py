@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from crewrun.mcp.choice import chosen_from
-from crewrun.mcp.sdk import ListedTool
+from crewrun.mcp.kept_lists import is_replay, keep, read_list
+from crewrun.mcp.sdk import CallResult, ListedTool
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.servers import call_tool, call_tool_sync, list_tools, list_tools_sync
 from crewrun.mcp.tool_names import tool_name
 from crewrun.tools.base import DEFAULT_TIMEOUT_S, BaseTool
+from crewrun.tools.pictures import TextWithPictures
+from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason
 
 
 class McpTool(BaseTool):
@@ -38,10 +41,16 @@ class McpTool(BaseTool):
         return {"server": self.server, "listed": self.listed}
 
     def _run(self, /, **arguments: Any) -> Any:
-        return call_tool_sync(self.server, self.listed, arguments)
+        return _value(call_tool_sync(self.server, self.listed, arguments))
 
     async def _arun(self, /, **arguments: Any) -> Any:
-        return await call_tool(self.server, self.listed, arguments)
+        return _value(await call_tool(self.server, self.listed, arguments))
+
+
+def _value(result: CallResult) -> str | ToolFailure:
+    if result.is_error:
+        return ToolFailure(result.text, ToolFailureReason.EXCEPTION)
+    return TextWithPictures.of(result.text, result.pictures) if result.pictures else result.text
 
 
 # All tools of a server, by what decides them, so that each is one object for all rows.
@@ -49,12 +58,15 @@ _tools: dict[tuple[Any, ...], list[McpTool]] = {}
 
 
 async def tools_of(server: McpServer, agent: Any = None) -> list[McpTool]:
-    """The tools of `server` that `agent` gets.
+    """The tools of `server` that `agent` gets; in a replay those of the run's earlier session.
 
     Raises UsageError without the SDK, ToolFailed if the server does not answer or has no tool of a name in `tools`.
     """
+    if is_replay.get():
+        return _chosen(server, _tools.get(_key(server)) or _all_tools(server, read_list(server)), agent)
     if not server.cache_tools_list or (tools := _tools.get(_key(server))) is None:
         tools = _all_tools(server, await list_tools(server))
+    keep(server, tools)
     return _chosen(server, tools, agent)
 
 

@@ -14,7 +14,7 @@ def filled(server: McpServer, env: Mapping[str, str] = os.environ) -> McpServer:
 
     Raises UsageError for a variable that is not set.
     """
-    variables = Variables(env, f"MCP server {server.name!r}")
+    variables = Variables(env, "it needs a variable")  # after "MCP server 'x' cannot be used: "
     values = {name: variables.fill(dict(getattr(server, name)), name) for name in ("env", "headers")}
     learn(variables.values)
     return replace(server, **values)

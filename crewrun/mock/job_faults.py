@@ -27,6 +27,7 @@ FAULTS: Mapping[str, FaultName] = {
     "no-output": FaultName("switch", "jobs complete without files"),
     "refused-create": FaultName("times", "create is refused with a 503"),
     "lost-create": FaultName("times", "the job is made, and the reply lost"),
+    "no-metadata": FaultName("switch", "jobs do not say what was said when they were made"),
     "cut-upload": FaultName("times", "the connection breaks, and nothing is stored"),
     "lost-upload": FaultName("times", "the file is stored, and the reply lost"),
     "gone": FaultName("times", "results are not there: 404"),

@@ -97,7 +97,8 @@ class OpenAIBatches:
         tokens, limit = prompt_tokens(lines), self._faults.number("enqueued")
         if not errors and limit is not None and self._jobs.enqueued_tokens() + tokens > limit:
             errors = [_too_many_tokens(lines, limit)]
-        details = {"endpoint": new.endpoint, "input_file_id": new.file.id, "metadata": new.metadata}
+        metadata = None if self._faults.is_on("no-metadata") else new.metadata
+        details = {"endpoint": new.endpoint, "input_file_id": new.file.id, "metadata": metadata}
 
         def answer(job_id: str, line: JobLine) -> MockReply:
             return self._calls.line(wire, line.request, line.custom_id, job_id)

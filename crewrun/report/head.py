@@ -65,6 +65,10 @@ def _about_run(view: View | None, status: Status | None, crew: RunCrew) -> dict[
         return {**dict.fromkeys(names), "versions": {}, "sessions": [], "without_run_folder": True, "notes": []}
     manifest, session = view.manifest, status.session
     notes = [f"the crew cannot be loaded again: {crew.problem}"] if crew.problem else []
+    if status.jobs:
+        requests = sum(job.requests for job in status.jobs)
+        jobs = f"{len(status.jobs):,} batch job{'' if len(status.jobs) == 1 else 's'} with {requests:,} requests"
+        notes.append(f"{jobs} may still be at the provider; the run's own command goes on with the answers")
     return {
         "run": nearby(status.run),
         "state": status.state,

@@ -59,7 +59,7 @@ def _background(background: Background) -> dict[str, Any]:
 
 
 def _has_tools(agent: Agent, crew: Crew) -> bool:
-    return bool(agent.toolbox.tools) or any(task.tools for task in crew.tasks if task.agent is agent)
+    return bool(agent.toolbox or agent.mcps) or any(task.tools for task in crew.tasks if task.agent is agent)
 
 
 def _takes(llm: LLM | None, schema: ReplySchema | None, gateway: Gateway) -> bool:

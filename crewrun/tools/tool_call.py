@@ -19,6 +19,7 @@ from crewrun.errors import CallError, OutputFailed, RunStopped, TaskTimedOut, To
 from crewrun.failed_tools import FAILED_PREFIX
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.tools.base import BaseTool
+from crewrun.tools.pictures import pictures_of
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
 
 # Of an exception's message: about 500 tokens, which go into every later turn of the task.
@@ -28,7 +29,8 @@ _SHOWN_ERROR_CHARS = 2000
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """The result of one call, as text for the model. With `is_answer` it is the agent's final answer, with `is_shared`
-    that of an equal call, with `is_replayed` that of an earlier session.
+    that of an equal call, with `is_replayed` that of an earlier session. `pictures` are data
+    URLs.
     """
 
     text: str
@@ -36,6 +38,7 @@ class ToolResult:
     failure: ToolFailure | None = None
     is_shared: bool = False
     is_replayed: bool = False
+    pictures: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -49,11 +52,12 @@ async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     Raises ToolFailed, CallError, TaskTimedOut, OutputFailed and RunStopped if the tool does: they end the row.
     """
     text = failure = None
+    pictures: tuple[str, ...] = ()
     try:
         with nullcontext() if tool.timeout_s is None else time_limit(tool.timeout_s):
             # A partial, since a parameter of the tool may have the same name as one of `call`.
             value = await call(partial(tool.function, **values))
-            failure = declared_failure(value)
+            failure, pictures = declared_failure(value), pictures_of(value)
             text = _text(value) if failure is None else failure.as_agent_message()
     except (ToolFailed, CallError, TaskTimedOut, OutputFailed, RunStopped):
         raise
@@ -68,7 +72,8 @@ async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     if len(text) > tool.max_result_chars:
         left_out = len(text) - tool.max_result_chars
         text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
-    return ToolResult(text, is_answer=tool.result_as_answer and failure is None, failure=failure)
+    is_answer = tool.result_as_answer and failure is None
+    return ToolResult(text, is_answer=is_answer, failure=failure, pictures=pictures)
 
 
 def failed_result(text: str, reason: ToolFailureReason) -> ToolResult:

@@ -30,6 +30,7 @@ from crewrun.row_context import RowContext, new_row_context, use_row_context
 from crewrun.row_events import Failure, Span, ToolUse
 from crewrun.tools.base import BaseTool
 from crewrun.tools.deferred import DeferredTools
+from crewrun.tools.pictures import as_recorded, of_record
 from crewrun.tools.schema import json_schema
 from crewrun.tools.shared_calls import SharedCall, SharedCalls, check_shared, current_shared_calls, shared_call
 from crewrun.tools.tool_call import ToolResult, call_tool, failed_result, failure_of
@@ -202,7 +203,8 @@ class Toolbox:
         identity = tool_identity(self._version(tool), wire_name(use.name), use.arguments)
         recorded = recorder.replay_tool(task, identity)
         if recorded is not None:
-            replay = ToolResult(recorded, is_answer=tool.result_as_answer, is_replayed=True)
+            text, pictures = of_record(recorded)
+            replay = ToolResult(text, is_answer=tool.result_as_answer, is_replayed=True, pictures=pictures)
             if (shared := _shared_calls(tool)) is not None:
                 shared.offer(use.shared_call, replay)
             return replay
@@ -213,7 +215,8 @@ class Toolbox:
         with use_row_context(inner):
             result = await self._call(use)
         if not result.failed and not inner.usage.attempts:  # a model that the tool called has its own record
-            await recorder.record_tool(task, identity, tool.name, result.text, time.monotonic() - began)
+            recorded = as_recorded(result.text, result.pictures)
+            await recorder.record_tool(task, identity, tool.name, recorded, time.monotonic() - began)
         return result
 
     async def _call(self, use: "_Use") -> ToolResult:

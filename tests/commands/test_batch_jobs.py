@@ -97,6 +97,7 @@ def test_a_repeat_sends_nothing(place: Place) -> None:
     [
         ({"shuffle": True}, 1),
         ({"lost-create": 1}, 1),
+        ({"lost-create": 2, "no-metadata": True}, 1),
         ({"refused-create": 2}, 1),
         ({"cut-upload": 1}, 1),
         ({"lost-upload": 1}, 1),

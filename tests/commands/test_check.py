@@ -68,6 +68,7 @@ def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -
             "placeholders": {"topic": "task 'draft'"},
         },
         "constants": {},
+        "mcp_servers": [],
         "defaults": None,
         "input_notes": [],
         "warnings": [],

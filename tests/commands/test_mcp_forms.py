@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from support.bare_mcp_server import TOOLS
 from support.command import read_rows, topics
-from support.mcp_process import TINY, served, tool_results, tools_offered
+from support.mcp_process import BARE, served, tool_results, tools_offered
 from support.workspace import RESULTS, Place
 
-ALL = ["echo", "environment", "process", "read-file"]  # of the tiny server
+ALL = list(TOOLS)  # of the bare server
 ALL_OVER_HTTP = ["echo", "slow", "count", "put", "image", "fail", "crash", "environment", "process"]
-PROCESS = {"command": sys.executable, "args": [str(TINY)]}
+PROCESS = {"command": sys.executable, "args": [str(BARE)]}
 CREW_YAML = """\
 agents:
   writer: {role: Writer, goal: Write well, backstory: You write., mcps: MCPS}
@@ -119,10 +120,10 @@ IN_PYTHON = {
         ["process"],
     ),
     "a filter of blocked names": (
-        "others = create_static_tool_filter(blocked_tool_names=['Read-File', 'echo'])\n"
+        "others = create_static_tool_filter(blocked_tool_names=['crash', 'fail'])\n"
         "crew = crew_of(mcps=[MCPServerStdio(name='small', tool_filter=others, **PROCESS)])",
         "small_process",
-        ["environment", "process"],
+        [tool for tool in ALL if tool not in ("crash", "fail")],
     ),
     "a dynamic filter": (
         "def only(context: ToolFilterContext, tool):\n"
@@ -132,7 +133,8 @@ IN_PYTHON = {
         ["process"],
     ),
     "a function of the tool": (
-        "crew = crew_of(mcps=[MCPServerStdio(name='small', tool_filter=lambda tool: tool['name'] > 'f', **PROCESS)])",
+        "only = lambda tool: tool['name'] == 'process'\n"
+        "crew = crew_of(mcps=[MCPServerStdio(name='small', tool_filter=only, **PROCESS)])",
         "small_process",
         ["process"],
     ),
@@ -220,7 +222,7 @@ from crewai_tools import MCPServerAdapter
 def run(topic):
     with MCPServerAdapter({process!r}) as tools:
         mine = [tool for tool in tools if tool.name == "process"]
-        assert tools[-2].name == "process" and len(tools) == 4 and tools["echo"].name == "echo"
+        assert tools[-2].name == "process" and len(tools) == 11 and tools["echo"].name == "echo"
         agent = Agent(role="Writer", goal="g", backstory="b", tools=mine)
         task = Task(description=f"About {{topic}} CALL-process", expected_output="x", agent=agent)
         return Crew(agents=[agent], tasks=[task]).kickoff()
@@ -254,12 +256,12 @@ def test_a_task_has_tools_of_servers_too(place: Place) -> None:
 
 def test_check_lists_the_tools(place: Place) -> None:
     """In words and as JSON."""
-    yaml(place, [{**PROCESS, "name": "small", "tools": ["echo", "read-file"]}], "small_echo")
+    yaml(place, [{**PROCESS, "name": "small", "tools": ["echo", "remember"]}], "small_echo")
     place.crewrun("check")
-    where = f"{sys.executable} {TINY}"
-    assert f"MCP server small of agent writer ({where}): 2 tools: small_echo, small_read-file\n" in place.stdout
+    where = f"{sys.executable} {BARE}"
+    assert f"MCP server small of agent writer ({where}): 2 tools: small_echo, small_remember\n" in place.stdout
     place.crewrun("check", "--json")
-    tools = ["small_echo", "small_read-file"]
+    tools = ["small_echo", "small_remember"]
     listed = {"agent": "writer", "name": "small", "place": where, "tools": tools, "problem": None}
     assert json.loads(place.stdout)["mcp_servers"] == [listed]
 
@@ -283,6 +285,10 @@ WRONG = {
         f"{HERE}: env: ${{B:-c}} is not a reference to an environment variable; write ${{NAME}}",
     ),
     "CrewAI's catalogue": ("crewai-amp:snow", f"{HERE}: 'crewai-amp:snow': 'snow' would be a server of CrewAI's"),
+    "a private address": (
+        "http://127.0.0.1:9/mcp#x",
+        "is not a public address; set allow_private if it is meant to be",
+    ),
     "no such command": ({"command": "no-such-server", "name": "s"}, f"{HERE}: MCP server 's'"),
     "a variable": (
         {**PROCESS, "name": "s", "env": {"A": "x${UNSET_HERE}"}},
@@ -290,7 +296,7 @@ WRONG = {
     ),
     "a tool": (
         {**PROCESS, "name": "s", "tools": ["ecko"]},
-        "it has no tool 'ecko' (did you mean 'echo'?); its tools are echo, environment, process, Read-File",
+        "it has no tool 'ecko' (did you mean 'echo'?); its tools are echo, slow, count",
     ),
 }
 
@@ -324,14 +330,14 @@ def test_a_renewed_token_runs_no_row_again(place: Place) -> None:
     assert all("two-of-them" in result for result in tool_results(place)[-2:])
     yaml(place, [{**entry, "env": {"API_TOKEN": "one-of-the-second", "B": "${SECRET_B}"}}], "small_environment")
     assert place.batch(SECRET_B="three-of-them") == []
-    yaml(place, [{**entry, "args": [str(TINY), "--again"]}], "small_environment")
+    yaml(place, [{**entry, "args": [str(BARE), "--takes", "0"]}], "small_environment")
     assert len(place.batch(SECRET_B="three-of-them")) == 2
 
 
 def test_a_repeat_without_work_opens_no_server(place: Place) -> None:
     """So that it succeeds where the server is gone."""
     server = place.folder / "server.py"
-    server.write_text(TINY.read_text())
+    server.write_text(BARE.read_text())
     flags = yaml(place, [{"command": sys.executable, "args": ["server.py"], "name": "small"}], "small_echo")
     place.rows(*topics(2))
     place.batch(*flags)

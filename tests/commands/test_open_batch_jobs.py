@@ -129,3 +129,30 @@ def test_rows_that_wait_for_a_shared_call_wait_for_its_job(tmp_path: Path, serve
         assert "7 calls of tools saved: rows shared the results of equal ones" in place.stdout
         place.crewrun("status", RESULTS, "--json")
         assert json.loads(place.stdout)["shared_tool_calls"] == 7
+
+
+def test_jobs_of_a_model_that_the_crew_does_not_call_any_more_are_named_and_can_be_cancelled(place: Place) -> None:
+    """Nobody would collect them. The command that cancels them ends as usual."""
+    leave_a_job(place)
+    place.crew(llm="gpt-4.1")
+    place.batch(*JOBS, "--detach", code=7)
+    warning = "warning: 1 batch job of gpt-4.1-mini with 4 requests: this session has called no such model"
+    assert warning in place.stderr
+    place.crewrun("status", RESULTS)
+    assert " of gpt-4.1-mini: 4 requests" in place.stdout
+    assert " of gpt-4.1: 4 requests" in place.stdout
+    place.mock.advance(1800)
+    place.batch(*JOBS, "--detach", "--cancel-jobs", code=7)
+    assert "1 batch job of gpt-4.1-mini with 4 requests: cancelled, or ended before" in place.stderr
+    place.mock.advance(3600)
+    place.batch(*JOBS)
+    lines = [request["model"] for request in place.mock.ledger()["requests"]]
+    assert lines.count("gpt-4.1") == 4
+    assert lines.count("gpt-4.1-mini") < 4
+
+
+def test_a_report_says_that_jobs_are_open(place: Place) -> None:
+    """Their rows have no result yet."""
+    leave_a_job(place)
+    place.crewrun("report", RESULTS, "-o", "page.html")
+    assert "1 batch job with 4 requests may still be at the provider" in (place.folder / "page.html").read_text()

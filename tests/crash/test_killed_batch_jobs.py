@@ -182,6 +182,15 @@ def test_a_kill_while_a_lost_job_is_looked_for_pays_nothing_twice(run: Run, poin
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize(("run", "point"), over(JOB_WIRES[:1], LOST), indirect=["run"])
+def test_a_kill_while_a_lost_job_without_metadata_is_looked_for_pays_nothing_twice(run: Run, point: Point) -> None:
+    """The name of its file tells which it is."""
+    run.mock.set_batch_faults({"lost-create": 1, "no-metadata": True})
+    assert run.kill_at(point) in KILLED
+    run.check_repeat()
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize(("run", "point"), on_wire("list", "look", "download"), indirect=["run"])
 def test_a_kill_at_any_request_for_a_lost_job_pays_nothing_twice(run: Run, point: WirePoint) -> None:
     """Its list, its state and its results tell which it is."""

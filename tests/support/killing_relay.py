@@ -99,7 +99,7 @@ class KillingRelay:
                 return None
             if moment:
                 return self._kill()
-            if not reply:
+            if not _is_whole(reply):
                 return None
         return None
 
@@ -136,3 +136,14 @@ def _read_body(head: bytes, stream: BufferedIOBase) -> bytes:
     while (size := stream.readline()) not in (b"", b"0\r\n"):
         body += size + stream.read(int(size, 16) + 2)
     return body + size + stream.readline()
+
+
+def _is_whole(reply: bytes) -> bool:
+    """Whether a reply has all that its headers promise; else the server has broken off."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    if not head:
+        return False
+    headers = parse_headers(BytesIO(head.split(b"\r\n", 1)[1] + b"\r\n\r\n"))
+    if headers.get("Transfer-Encoding") == "chunked":
+        return body.endswith(b"0\r\n\r\n")
+    return len(body) == int(headers.get("Content-Length", "0"))

@@ -1,4 +1,4 @@
-"""MCP servers for tests: the path of `tiny_mcp_server`, `mcp_server` over HTTP, and what agents got from them."""
+"""MCP servers for tests: the path of `bare_mcp_server`, `mcp_server` over HTTP, and what agents got from them."""
 
 import socket
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 
 from support.workspace import Place
 
-TINY = Path(__file__).with_name("tiny_mcp_server.py")
+BARE = Path(__file__).with_name("bare_mcp_server.py")
 _SMALL = Path(__file__).with_name("mcp_server.py")
 # The first answer of a Python process on a busy machine takes seconds.
 _LONGEST_S = 60

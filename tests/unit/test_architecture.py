@@ -34,6 +34,7 @@ HEAVY = {
     "uvloop": set[str](),
     "ray": {"executors/cluster.py"},
     "pypdf": {"knowledge/pdf.py"},
+    "opentelemetry": {"telemetry/library.py"},
     "prometheus_client": {"telemetry/prometheus.py"},
     "pyarrow": {"tables/reading/arrow.py", "tables/reading/arrow_values.py", "tables/writing/parquet_writer.py"},
     "python_calamine": {"tables/reading/excel.py"},
@@ -45,6 +46,7 @@ HEAVY = {
 LAZY = {
     "litellm",
     "mcp",
+    "opentelemetry",
     "prometheus_client",
     "pyarrow",
     "pypdf",

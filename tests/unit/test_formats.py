@@ -660,7 +660,7 @@ JSON_CONTENT: dict[str, tuple[dict[str, str], list[str]]] = {
         [
             "agents/writer.jsonc:2: settings: unknown key 'settings'; the keys of an agent are 'role', 'goal', "
             "'backstory', 'llm', 'tools', 'max_iter', 'max_rpm', 'max_execution_time', 'max_retry_limit', "
-            "'allow_delegation', 'step_callback', 'system_template' and 15 more",
+            "'allow_delegation', 'step_callback', 'system_template' and 16 more",
         ],
     ),
     "an agent's file that is no JSON": (

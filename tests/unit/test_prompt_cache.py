@@ -25,7 +25,7 @@ from crewrun.llm.prompt_cache.first_calls import PATIENCE_S, PrefixCalls
 from crewrun.llm.prompt_cache.rules import CacheRules, rules_of
 from crewrun.llm.request_identity import Identities
 from crewrun.llm.transports.openai import body_of
-from crewrun.messages import CacheHints, ChatRequest, Completion, Message, Part, ToolSpec, Usage, in_parts
+from crewrun.messages import CacheHints, ChatRequest, Completion, Message, Part, ToolCall, ToolSpec, Usage, in_parts
 from crewrun.row_context import RowContext, new_row_context
 from crewrun.row_events import RowEvent, Waited, add_listener, remove_listener
 
@@ -327,6 +327,35 @@ def test_of_thousands_of_prefixes_those_that_were_used_last_are_known() -> None:
     assert on_a_virtual_clock(main) == [False, False, True, True]
 
 
+def test_turns_that_others_follow_are_cached_for_them() -> None:
+    """An agent's next turn sends all of this one again. Its last one only reads: earlier rows show which that is."""
+    first = (Message("user", LONG),)
+    second = (
+        *first,
+        Message("assistant", "", (ToolCall("1", "search", "{}"),)),
+        Message("tool", "it", tool_call_id="1"),
+    )
+
+    async def main() -> list[CacheHints | None]:
+        provider = Provider()
+        async with await provider.open() as gateway:
+            for _ in range(12):
+                for messages in (first, second):
+                    await gateway.complete(CLAUDE, messages, RowContext(), tools=(TOOL,))
+        return provider.hints
+
+    hints = on_a_virtual_clock(main)
+    assert hints[0::2] == [*[None] * 10, *[CacheHints(marked_turn="latest")] * 2]
+    assert hints[1::2] == [*[None] * 9, *[CacheHints(marked_turn="previous")] * 3]
+
+
+@pytest.mark.parametrize("llm", [OPENAI, LLM(model="gpt-5.6")], ids=["gpt-4.1-mini", "gpt-5.6"])
+def test_openai_caches_turns_by_itself(llm: LLM) -> None:
+    """It is told nothing of them."""
+    asks = [{"llm": llm, "tools": (TOOL,), "system": "", "user": LONG}] * 20
+    assert not any(hints.marked_turn for hints in send_together(Provider(), *asks).hints if hints is not None)
+
+
 def test_requests_to_openai_name_their_prefix() -> None:
     """The same name in each run, different for different prefixes, and no word of them in it."""
     asks = [{}, {}, {"system": f"x{LONG}"}]
@@ -443,6 +472,15 @@ def test_claude_by_openrouter_takes_anthropic_s_breakpoints() -> None:
     assert rules_of(endpoint, find_price(endpoint), "auto") is None
 
 
+def test_turns_in_batch_jobs_are_not_cached_for_one_another() -> None:
+    """The next one goes in the next job, long after the cache has forgotten this one."""
+    live, job = rules("anthropic/claude-sonnet-4-6"), rules("anthropic/claude-sonnet-4-6", tier="batch")
+    assert live is not None
+    assert job is not None
+    assert (live.marks_turns, job.marks_turns) == (True, False)
+    assert live.marks == job.marks == "anthropic"
+
+
 def test_a_server_that_is_not_openai_s_gets_no_parameters_of_openai() -> None:
     """Unless the user says that it takes them."""
     for model in ("openai/gpt-4.1-mini", "openai/gpt-5.6"):
@@ -486,6 +524,22 @@ def test_nothing_is_changed_in_the_messages_themselves() -> None:
     sent = body(CacheHints(marks="openai"), Message("system", **in_parts([part])), Message("user", "row"))
     assert "prompt_cache_breakpoint" in sent["messages"][0]["content"][0]
     assert part.wire == {"type": "text", "text": "long"}
+
+
+def test_the_latest_turn_is_marked_as_its_role_has_it() -> None:
+    """In its last part; that of a tool's result is beside its content, where litellm takes it."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    sent = body(CacheHints(marked_turn="latest"), Message("user", "row"), tools=(TOOL,))
+    assert sent["messages"][-1]["content"] == [{"type": "text", "text": "row", **mark}]
+    turns = (Message("assistant", "", (ToolCall("1", "search", "{}"),)), Message("tool", "it", tool_call_id="1"))
+    sent = body(CacheHints(marked_turn="latest"), Message("user", "row"), *turns, tools=(TOOL,))
+    assert sent["messages"][-1] == {"role": "tool", "content": "it", "tool_call_id": "1", **mark}
+    sent = body(CacheHints(marked_turn="previous"), Message("user", "row"), *turns, tools=(TOOL,))
+    assert [message["content"] for message in sent["messages"]] == [
+        [{"type": "text", "text": "row", **mark}],
+        None,
+        "it",
+    ]
 
 
 def test_tools_are_marked_where_there_is_no_system_turn() -> None:

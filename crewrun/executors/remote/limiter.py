@@ -1,7 +1,6 @@
 """The run's limiters, as seen from a worker: every call asks the run for a permit, so that all workers share them."""
 
 from contextvars import ContextVar
-from hashlib import blake2b
 from itertools import count
 from typing import Any
 
@@ -10,6 +9,7 @@ import anyio
 from crewrun.errors import CallError
 from crewrun.executors.remote.channel import Channel
 from crewrun.executors.remote.messages import GrantedPermit, RemoteFault
+from crewrun.limits.account import key_digest
 from crewrun.limits.learned_bounds import NOTHING_LEARNED
 from crewrun.limits.permit import CallPrice, CallResult, FailureScope, Permit
 from crewrun.limits.waits import Wait
@@ -37,8 +37,9 @@ class RemoteLimiters:
         if limiter is None:
             number = len(self._limiters)
             limiter = self._limiters[key] = RemoteLimiter(number, self._channel, self._permits)
-            secret = endpoint.api_key and blake2b(endpoint.api_key.encode(), digest_size=8).hexdigest()
-            bare = Endpoint(endpoint.transport_name, endpoint.provider, endpoint.model, endpoint.base_url, secret)
+            bare = Endpoint(
+                endpoint.transport_name, endpoint.provider, endpoint.model, endpoint.base_url, key_digest(endpoint)
+            )
             self._channel.notify("add_endpoint", number, bare)
         return limiter
 

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -37,7 +37,11 @@ from crewrun.redaction.redactor import learn, redact
 from crewrun.redaction.values import environment_secrets
 from crewrun.row import Row
 from crewrun.target import Target
+from crewrun.terminal import say
 from crewrun.worker import Worker, check_models, check_tools, undo_own_cancellation
+
+if TYPE_CHECKING:
+    from crewrun.telemetry.tracing import Tracing
 
 
 class WorkerServer:
@@ -74,8 +78,15 @@ class WorkerServer:
             import_transport(endpoint.transport_name)  # now, because later it would delay the first rows
         self._scratch = Path(tempfile.mkdtemp(prefix="crewrun-")) if target.writes_files else None
         own_files = worker_spec.own_files.with_crew(definition.path, definition.files)
+        self._tracing = _open_tracing(worker_spec)
         self._worker = Worker(
-            target, gateway, worker_spec.row_timeout_s, self._scratch, recorders=service, own_files=own_files
+            target,
+            gateway,
+            worker_spec.row_timeout_s,
+            self._scratch,
+            recorders=service,
+            own_files=own_files,
+            listeners=() if self._tracing is None else (self._tracing.listener,),
         )
         service.open(self._worker, gateway, channel, self._scratch, tells_prompts=worker_spec.tells_prompts)
 
@@ -94,6 +105,9 @@ class WorkerServer:
             raise
         finally:
             self._channel.close(RuntimeError(redact(f"the worker has failed: {self._failure!r}")))
+            if self._tracing is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._tracing.close)
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -194,6 +208,19 @@ class WorkerService:
     async def recall(self, row: Row) -> RemoteRecorder:
         """See `crewrun.worker.Recorders`."""
         return self._recorders[row.index]
+
+
+def _open_tracing(worker_spec: WorkerSpec) -> "Tracing | None":
+    """The traces of the rows that run here. The run has checked its variables; what is missing here fails no row."""
+    if worker_spec.tracing is None:
+        return None
+    from crewrun.telemetry.tracing import open_tracing
+
+    try:
+        return open_tracing(worker_spec.tracing, os.environ, say)
+    except (UsageError, ImportError) as refused:
+        say(f"warning: no traces are sent from this worker: {refused}")
+        return None
 
 
 def _load(worker_spec: WorkerSpec) -> Definition:

@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from crewrun.errors import BadRequest, ServerError
+from crewrun.errors import BadRequest, CallError, ServerError, TransientError
 from crewrun.llm.batch_jobs.entries import Entry, jobs_since, results_of, unix_time
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import METADATA_KEY, Job, JobProblem, JobState, Line, LineEnd, LineResult, text_of
@@ -82,15 +82,17 @@ class OpenAIBatches:
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
         """See `BatchApi.jobs`."""
         intents = await self._intents() if self._wire.names_files else {}
+        files: dict[str, str] = {}  # of jobs that say nothing of themselves
 
         def read(entry: Entry) -> Job:
-            job = self._job(entry)
-            intent = intents.get(text_of(entry.get("input_file_id")))
-            return job if intent is None else replace(job, metadata={**job.metadata, METADATA_KEY: intent})
+            job, file_id = self._job(entry), text_of(entry.get("input_file_id"))
+            if file_id and not (job.metadata or self._wire.names_files):
+                files[job.id] = file_id
+            return _with_intent(job, intents.get(file_id))
 
         async with aclosing(jobs_since(self._http, "/batches", since, read, limit=_PAGE, after="after")) as jobs:
             async for job in jobs:
-                yield job
+                yield _with_intent(job, await self._intent(files[job.id])) if job.id in files else job
 
     def results(self, job: Job) -> AsyncGenerator[LineResult, None]:
         """See `BatchApi.results`."""
@@ -118,6 +120,16 @@ class OpenAIBatches:
             await anyio.sleep(min(_FILE_LOOK_S, 0.1 * 2.0 ** min(look, 10)))
             file = await self._http.json("GET", f"/files/{file['id']}")
         raise ServerError(f"file {file['id']} is not processed after {_FILE_LOOKS * _FILE_LOOK_S:.0f} s")
+
+    async def _intent(self, file_id: str) -> str | None:
+        """The intent of an upload of ours, for a job at a server that keeps no metadata."""
+        try:
+            name = _NAME.fullmatch(text_of((await self._http.json("GET", f"/files/{file_id}")).get("filename")))
+        except TransientError:
+            raise
+        except CallError:
+            return None  # it shows no files, or not this one
+        return name[1] if name else None
 
     async def _intents(self) -> dict[str, str]:
         """The intents of our uploads in the account, by the ids of their files."""
@@ -155,6 +167,10 @@ class OpenAIBatches:
             )
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as wrong:
             raise ServerError(f"the reply is no batch job: {type(wrong).__name__}: {wrong}", http_status=200) from None
+
+
+def _with_intent(job: Job, intent: str | None) -> Job:
+    return job if intent is None else replace(job, metadata={**job.metadata, METADATA_KEY: intent})
 
 
 def _problems(entry: Entry) -> list[JobProblem]:

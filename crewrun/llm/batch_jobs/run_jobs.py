@@ -9,11 +9,10 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -21,10 +20,12 @@ from crewrun.errors import BatchJobFailed, CallError, EndpointRefused, OutputFai
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.permit import CallPrice, CallResult, Permit
 from crewrun.limits.probes import RUN_WIDE
-from crewrun.limits.waits import Wait, WaitKind
+from crewrun.limits.waits import Wait
 from crewrun.llm.batch_jobs.gatherer import Gatherer, GoesLive, WaitingLine
 from crewrun.llm.batch_jobs.job import BatchApi, Line, LineResult
-from crewrun.llm.batch_jobs.job_task import ENQUEUED_LIMIT, CrowdedOut, JobTask, JobTiming, not_run
+from crewrun.llm.batch_jobs.job_failures import not_run
+from crewrun.llm.batch_jobs.job_task import CrowdedOut, JobTask, JobTiming
+from crewrun.llm.batch_jobs.route import Route, no_room
 from crewrun.llm.batch_jobs.store import JobStore, StoredJob, StoredLine
 from crewrun.messages import Endpoint
 
@@ -34,10 +35,6 @@ _LOOK_S: Final = 0.1
 _SETTLE_S: Final = 0.3
 # So many jobs may end without running a line before its row fails.
 _MOST_SENDS: Final = 3
-# A job that had no room beside others is tried again when one of them ends, or after so many intervals between looks.
-_CROWDED_PAUSES: Final = 10
-# How often in a row the provider may have no room for a single request before its row fails: a quarter of an hour.
-_MOST_CROWDED: Final = 6
 # How long the end of a session waits for the answer to a create, without which the job has to be looked for.
 _CREATE_S: Final = 5.0
 
@@ -108,7 +105,7 @@ class RunJobs:
         self._store = store
         self._limiters = limiters
         self._open_api = open_api
-        self._routes: dict[tuple[object, ...], _Route] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
         self._before: list[tuple[StoredJob, list[StoredLine]]] = []  # jobs of routes that no row has asked for
         self._permits: dict[str, Permit] = {}  # of lines that are in jobs and that no row waits for
         self._results: dict[str, int] = {}  # lines that no row has asked for, by the ended job that has their results
@@ -116,7 +113,7 @@ class RunJobs:
         self._all_sent_at = -inf  # since when it has not been so that all is sent
         self._live = ""  # why lines go live from now on
         self._awake = anyio.Event()
-        self._begun: list[tuple[_Route, JobTask]] = []  # jobs that nobody follows yet
+        self._begun: list[tuple[Route, JobTask]] = []  # jobs that nobody follows yet
 
     async def open(self) -> None:
         """Read the jobs of earlier sessions, and set aside what their lines may cost."""
@@ -201,6 +198,34 @@ class RunJobs:
                 continue  # it has ended, or goes on
         return count
 
+    @property
+    def unclaimed(self) -> list[StoredJob]:
+        """The open jobs of earlier sessions whose model no row has called in this one."""
+        return [job for job, _ in self._before if not job.end]
+
+    async def end_unclaimed(self, find: Callable[[str], Endpoint | None]) -> int:
+        """Ask the provider to end those jobs, without waiting for that. Returns how many it has been asked for, or have
+        ended. `find` gives an endpoint of a route whose name it gets, None if there is none any more.
+        """
+        count = 0
+        for job in self.unclaimed:
+            endpoint = find(job.route)
+            if endpoint is None or not job.id:
+                continue
+            api = self._open_api(endpoint)
+            try:
+                with suppress(CallError):  # it may have ended
+                    await api.cancel(job.id)
+                latest = await api.get(job.id)
+                if latest.has_ended and not latest.results:
+                    await self._store.end(job.number, latest.state)
+                count += 1
+            except CallError:
+                continue
+            finally:
+                await api.aclose()
+        return count
+
     async def aclose(self) -> None:
         """Close connections."""
         with anyio.CancelScope(shield=True):
@@ -244,7 +269,7 @@ class RunJobs:
         result = (await self._store.results(number, [line_id])).get(line_id)
         return result if result is not None and result.was_run else None
 
-    async def _result(self, route: "_Route", waiting: WaitingLine) -> LineResult:
+    async def _result(self, route: Route, waiting: WaitingLine) -> LineResult:
         try:
             if (job := route.job_with(waiting.line.custom_id)) is not None:
                 job.add(waiting)
@@ -275,21 +300,21 @@ class RunJobs:
             if not self._rows[row]:
                 del self._rows[row]
 
-    def _route(self, endpoint: Endpoint) -> "_Route":
+    def _route(self, endpoint: Endpoint) -> Route:
         """The route of an endpoint; with the first call of one, the jobs of earlier sessions are followed."""
         headers, query = tuple(endpoint.headers.items()), tuple(endpoint.query.items())
         key = (endpoint.provider, endpoint.base_url, endpoint.api_key, headers, query, endpoint.model)
         route = self._routes.get(key)
         if route is None:
             api = self._open_api(endpoint)
-            route = self._routes[key] = _Route(endpoint, api, Gatherer(api.limits, self._options.delay_s))
+            route = self._routes[key] = Route(endpoint, api, Gatherer(api.limits, self._options.delay_s))
             mine = [(job, lines) for job, lines in self._before if job.route == route.name]
             self._before = [entry for entry in self._before if entry[0].route != route.name]
             for stored, lines in mine:
                 self._attach(route, stored, lines)
         return route
 
-    def _attach(self, route: "_Route", stored: StoredJob, lines: list[StoredLine]) -> None:
+    def _attach(self, route: Route, stored: StoredJob, lines: list[StoredLine]) -> None:
         if stored.end:
             self._results.update((line.custom_id, stored.number) for line in lines if line.has_result)
             return
@@ -300,16 +325,16 @@ class RunJobs:
             job.cancel()
         self._start(route, job)
 
-    def _begin(self, route: "_Route", lines: list[WaitingLine]) -> None:
+    def _begin(self, route: Route, lines: list[WaitingLine]) -> None:
         stored = StoredJob(0, secrets.token_hex(16), route.name, time.time(), len(lines))
         timing, name = self._options.timing, route.endpoint.name
         self._start(route, JobTask(route.api, self._store, stored, timing, name, new=lines))
 
-    def _start(self, route: "_Route", job: JobTask) -> None:
+    def _start(self, route: Route, job: JobTask) -> None:
         route.jobs.append(job)
         self._begun.append((route, job))
 
-    async def _follow(self, route: "_Route", job: JobTask) -> None:
+    async def _follow(self, route: Route, job: JobTask) -> None:
         error: Exception | None = None
         try:
             await job.run()
@@ -317,7 +342,7 @@ class RunJobs:
             self._results.update((line_id, job.stored.number) for line_id in job.line_ids)
         except CrowdedOut:
             if route.crowd(job, self._options.timing.poll_s):
-                error = _no_room()
+                error = no_room()
         except (CallError, RunStopped, OutputFailed) as failed:
             error = EndpointRefused(route.endpoint.name, failed) if isinstance(failed, RUN_WIDE) else failed
         finally:
@@ -326,7 +351,7 @@ class RunJobs:
         for waiting in job.left:
             self._hand_back(route, job, waiting, error)
 
-    def _hand_back(self, route: "_Route", job: JobTask, waiting: WaitingLine, error: Exception | None) -> None:
+    def _hand_back(self, route: Route, job: JobTask, waiting: WaitingLine, error: Exception | None) -> None:
         """A line that its job has not run."""
         if waiting.decided.is_set():
             return
@@ -350,70 +375,3 @@ class RunJobs:
                 waiting.fail(GoesLive(self._live))
             for job in route.jobs:
                 job.cancel()
-
-
-def _no_room() -> BatchJobFailed:
-    return BatchJobFailed(
-        f"{_MOST_CROWDED} times in a row the provider had no room for a batch job of a single request "
-        f"({ENQUEUED_LIMIT}), and nothing was billed; when the account's other batch jobs have ended, the same command "
-        "sends this one again; --tier standard sends it live"
-    )
-
-
-class _Route:
-    """Where lines go: one model of one account, with its jobs."""
-
-    def __init__(self, endpoint: Endpoint, api: BatchApi, gatherer: Gatherer) -> None:
-        self.endpoint = endpoint
-        self.api = api
-        self.gatherer = gatherer
-        self.jobs: list[JobTask] = []
-        self._is_crowded = False
-        self._crowded_alone = 0  # how often in a row there was no room for a single request
-        parts = urlsplit(endpoint.base_url or "")
-        # Without secrets, and without the key: a new key of the same account finds its jobs.
-        self.name = f"{endpoint.provider} {parts.netloc.rpartition('@')[2]}{parts.path} {endpoint.model}"
-
-    def job_with(self, line_id: str) -> JobTask | None:
-        """The latest job that may still bring a line."""
-        return next((job for job in reversed(self.jobs) if job.expects(line_id)), None)
-
-    def make_room(self) -> None:
-        """A job has ended as it should."""
-        self.gatherer.blocked_until = -inf
-        self._crowded_alone = 0
-
-    def crowd(self, job: JobTask, pause_s: float) -> bool:
-        """The provider has no room for `job`: send less at once, when another one ends or after a while.
-
-        Returns whether there has been none for a single request so often that it is to be given up.
-        """
-        self._is_crowded = True
-        pauses = float(_CROWDED_PAUSES)
-        if len(self.jobs) == 1:  # else it may have room when the others have ended
-            size_bytes = sum(waiting.size_bytes for waiting in job.left)  # none yet of a job of an earlier session
-            self.gatherer.most_bytes = min(self.gatherer.most_bytes, max(1, size_bytes // 2) if size_bytes else inf)
-            self._crowded_alone = self._crowded_alone + 1 if job.stored.lines == 1 else 0
-            pauses = min(pauses, 2.0 ** max(0, self._crowded_alone - 1))
-        self.gatherer.blocked_until = anyio.current_time() + pauses * pause_s
-        return self._crowded_alone >= _MOST_CROWDED
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another job can go. Once the provider had no room for one, they go one after the other, each when the
-        one before has passed validation.
-        """
-        return not self._is_crowded or all(job.is_accepted for job in self.jobs)
-
-    @property
-    def can_send(self) -> bool:
-        """Whether a job is to go that has not gone yet."""
-        return len(self.gatherer) > 0 and self.has_room and anyio.current_time() >= self.gatherer.blocked_until
-
-    @property
-    def wait(self) -> Wait:
-        """What its calls wait for."""
-        lines = sum(job.stored.lines for job in self.jobs)
-        ended = sum(job.job.ended for job in self.jobs if job.job is not None)
-        name, gathered = self.endpoint.name, len(self.gatherer)
-        return Wait(WaitKind.JOBS, name, gathered, jobs=len(self.jobs), lines=lines, lines_ended=ended)

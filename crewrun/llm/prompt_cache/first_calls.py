@@ -19,7 +19,8 @@ import anyio
 
 from crewrun.llm.prompt_cache.prefix import PrefixFinder
 from crewrun.llm.prompt_cache.rules import CacheRules
-from crewrun.messages import CacheHints, ChatRequest
+from crewrun.llm.prompt_cache.turns import TurnCounter
+from crewrun.messages import CacheHints, ChatRequest, MarkedTurn
 
 # How long others wait in all. Most answers take less, and a run of any length can afford it once.
 PATIENCE_S: Final = 30.0
@@ -27,6 +28,7 @@ _MOST_FAILURES: Final = 2
 # Prefixes that are remembered; when there are more, those that were not used for longest are forgotten.
 _MOST_PREFIXES: Final = 4096
 _KEY_START: Final = "crewrun-"
+_NO_HINTS: Final = CacheHints()
 _OWN_MARKS: Final = frozenset({"cache_control", "prompt_cache_breakpoint"})
 
 
@@ -57,13 +59,14 @@ class PrefixCalls:
 
     def __init__(self) -> None:
         self._prefixes: dict[bytes, _Prefix] = {}
+        self._turns = TurnCounter()
         self._finder = PrefixFinder()
         self._queues: dict[bytes, _Queue] = {}
 
     def for_another_loop(self) -> "PrefixCalls":
         """Calls of another event loop: it knows the same prefixes, but its calls wait for their own first ones."""
         other = PrefixCalls()
-        other._prefixes = self._prefixes
+        other._prefixes, other._turns = self._prefixes, self._turns
         return other
 
     def join(self, request: ChatRequest, rules: CacheRules, *, takes_hints: bool) -> "PrefixCall | None":
@@ -71,14 +74,17 @@ class PrefixCalls:
         refuse what requests say to its cache.
         """
         digest = self._finder.find(request, rules)
-        if digest is None and not rules.writes_everything:
+        turn: MarkedTurn = ""
+        if rules.marks_turns and request.tools:
+            turn = self._turns.see(rules.scope, _depth(request))
+        if digest is None and not (rules.writes_everything or turn):
             return None
         is_shared = False
         if digest is not None:
             prefix = self._prefixes.get(digest) or self._add(digest)
             is_shared = prefix.calls > 0 or not rules.marks
             prefix.calls += 1
-        hints = _hints(request, rules, digest, is_shared=is_shared) if takes_hints else None
+        hints = _hints(request, rules, digest, is_shared, turn) if takes_hints else None
         return PrefixCall(self, digest if is_shared else None, rules.life_s, hints)
 
     def _add(self, digest: bytes) -> _Prefix:
@@ -166,14 +172,22 @@ class PrefixCall:
             self._calls.end(self, self._digest, self._sent_at)
 
 
-def _hints(request: ChatRequest, rules: CacheRules, digest: bytes | None, *, is_shared: bool) -> CacheHints | None:
+def _depth(request: ChatRequest) -> int:
+    """How many turns of the model the conversation has."""
+    return sum([message.role == "assistant" for message in request.messages])
+
+
+def _hints(
+    request: ChatRequest, rules: CacheRules, digest: bytes | None, is_shared: bool, turn: MarkedTurn
+) -> CacheHints | None:
     """What `request` says to the cache; None for nothing."""
     key = f"{_KEY_START}{digest.hex()}" if digest is not None and rules.sends_key else ""
     is_own = rules.marks and _has_own_marks(request)
     marks = rules.marks if digest is not None and is_shared and not is_own else ""
     # A turn with tools is likely to be followed by another one, which finds all of it in the cache.
     is_explicit = rules.writes_everything and not request.tools and not is_own
-    return CacheHints(key, marks, is_explicit) if key or marks or is_explicit else None
+    hints = CacheHints(key, marks, is_explicit, "" if is_own else turn)
+    return None if hints == _NO_HINTS else hints
 
 
 def _has_own_marks(request: ChatRequest) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from crewrun.llm.prices.lookup import entry_of
-from crewrun.llm.prices.price import Price
+from crewrun.llm.prices.price import BATCH, Price
 from crewrun.messages import CacheMarks, Endpoint, PromptCacheUse
 
 # Of models for which the table does not say it; OpenAI's caches begin there.
@@ -44,7 +44,8 @@ class CacheRules:
     `scope` is a hash of what shares a cache: model, address and key. A prefix of `least_bytes`, about four to a token,
     is cached for `life_s` after its last use. With `marks`, only what ends at a breakpoint of that form is cached, else
     every prompt by itself; `sends_key` says that requests name their prefix in `prompt_cache_key`. With
-    `writes_everything` the provider writes whole prompts to its cache, at a price, unless it is told not to.
+    `writes_everything` the provider writes whole prompts to its cache, at a price, unless it is told not to. With
+    `marks_turns` a breakpoint may be behind any turn.
     """
 
     scope: bytes
@@ -53,6 +54,7 @@ class CacheRules:
     marks: CacheMarks = ""
     sends_key: bool = False
     writes_everything: bool = False
+    marks_turns: bool = False
 
 
 def rules_of(endpoint: Endpoint, price: Price | None, use: PromptCacheUse) -> CacheRules | None:
@@ -86,6 +88,8 @@ def rules_of(endpoint: Endpoint, price: Price | None, use: PromptCacheUse) -> Ca
         marks=marks,
         sends_key=_OWN_KEY not in endpoint.fields and _takes_key(endpoint, use),
         writes_everything=marks == "openai",
+        # In batch jobs the next turn comes when nothing is left in the cache.
+        marks_turns=marks == "anthropic" and endpoint.transport_name == "litellm" and endpoint.tier != BATCH,
     )
 
 

@@ -6,7 +6,7 @@ litellm makes Anthropic's and Bedrock's forms of it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from crewrun.messages import CacheHints, CacheMarks
+from crewrun.messages import CacheHints, CacheMarks, MarkedTurn
 
 KEY: Final = "prompt_cache_key"
 _OPTIONS: Final = "prompt_cache_options"
@@ -25,6 +25,8 @@ def add_hints(fields: dict[str, Any], hints: CacheHints) -> None:
         fields[_OPTIONS] = {"mode": "explicit"}
     if hints.marks:
         _mark(fields, hints.marks)
+    if hints.marked_turn:
+        _mark_turn(fields["messages"], hints.marked_turn)
 
 
 def _mark(fields: dict[str, Any], marks: CacheMarks) -> None:
@@ -34,11 +36,27 @@ def _mark(fields: dict[str, Any], marks: CacheMarks) -> None:
     while count < len(messages) and messages[count]["role"] in _SYSTEM:
         count += 1
     if count:
-        content = messages[count - 1]["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-        if parts:
-            parts[-1] = {**parts[-1], **_BREAKPOINTS[marks]}
-            messages[count - 1] = {**messages[count - 1], "content": parts}
+        messages[count - 1] = _marked(messages[count - 1], marks)
     elif marks == "anthropic" and fields.get("tools"):
         *others, last = fields["tools"]
         fields["tools"] = [*others, {**last, **_BREAKPOINTS[marks]}]
+
+
+def _mark_turn(messages: list[dict[str, Any]], turn: MarkedTurn) -> None:
+    """Put a breakpoint of Anthropic's behind a turn; that of a tool's result is not in its content."""
+    at = len(messages) - 1
+    if turn == "previous":
+        at = max(i for i, message in enumerate(messages) if message["role"] == "assistant") - 1
+    message = messages[at]
+    is_result = message["role"] == "tool"
+    messages[at] = {**message, **_BREAKPOINTS["anthropic"]} if is_result else _marked(message, "anthropic")
+
+
+def _marked(message: dict[str, Any], marks: CacheMarks) -> dict[str, Any]:
+    """`message` with a breakpoint behind its last part, if it has any."""
+    content = message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content or ())
+    if not parts:
+        return message
+    parts[-1] = {**parts[-1], **_BREAKPOINTS[marks]}
+    return {**message, "content": parts}

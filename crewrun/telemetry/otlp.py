@@ -2,7 +2,8 @@
 
 A row of one task has four spans, and a row of an instant model takes 500 µs. The SDK took 145 to 185 µs to make and
 encode three spans; the four of a row take 48 here, on the same busy machine. The numbers of the fields are fixed by the
-protocol; tests decode what is made here with the messages of `opentelemetry-proto`. https://github.com/open-telemetry/opentelemetry-proto (trace.proto, common.proto)
+protocol; tests decode what is made here with the messages of `opentelemetry-proto`. https://github.com/open-telemetry/opentelemetry-proto
+(trace.proto, common.proto)
 """
 
 from collections.abc import Iterable, Mapping, Sequence

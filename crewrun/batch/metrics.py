@@ -1,5 +1,6 @@
 """The metrics of a run: the counters that the display shows, and those of the limiters, as other programs read them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,9 +70,9 @@ def _of_rows(progress: Progress) -> list[Metric]:
 
 def _of_calls(limiters: LocalLimiters) -> list[Metric]:
     counts = limiters.counts or {}
-    waiting = [
-        ({"model": wait.endpoint, "why": wait.kind.value.replace(" ", "_")}, wait.calls) for wait in limiters.waits
-    ]
+    waiting: Counter[tuple[str, str]] = Counter()  # a model may have two addresses or keys
+    for wait in limiters.waits:
+        waiting[wait.endpoint, wait.kind.value.replace(" ", "_")] += wait.calls
     return [
         _by_model(
             "crewrun.calls", "Calls of models that were answered, probes included.", "{call}", counts, "answered"
@@ -99,7 +100,13 @@ def _of_calls(limiters: LocalLimiters) -> list[Metric]:
             "{call}",
             [({"model": model}, calls) for model, calls in limiters.in_flight.items()],
         ),
-        Metric("crewrun.calls.waiting", "gauge", "Calls that wait before they go out.", "{call}", waiting),
+        Metric(
+            "crewrun.calls.waiting",
+            "gauge",
+            "Calls that wait before they go out.",
+            "{call}",
+            [({"model": model, "why": why}, calls) for (model, why), calls in waiting.items()],
+        ),
     ]
 
 

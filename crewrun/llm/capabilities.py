@@ -100,6 +100,14 @@ class Capabilities:
         """A conclusion about an endpoint, without its secrets, since it is stored and shown."""
         return self._of(endpoint).name, what
 
+    def suppose(self, endpoint: Endpoint, what: str) -> set[Refused]:
+        """Go by a conclusion that an answer is yet to show. Returns it, if it is a new one, to take it back or
+        `conclude` it.
+        """
+        new = {self.refusal(endpoint, what)} - self.refused
+        self.refused |= new
+        return new
+
     def conclude(self, conclusion: Refused, recorder: Recorder | None) -> None:
         """Remember a conclusion, in the journal too."""
         self.refused.add(conclusion)

@@ -51,6 +51,7 @@ from crewrun.llm.call import Bill, Call, Caller
 from crewrun.llm.capabilities import (
     CACHE_HINTS,
     Capabilities,
+    Refused,
     advised,
     can_leave_out,
     classified,
@@ -203,7 +204,7 @@ class Sender:
         That it answers without them is remembered.
         """
         left_out: tuple[str, ...] = ()
-        may_have_hints = True
+        is_tried, supposed = False, set[Refused]()
         by_tier = {FLEX: self._send_at_flex, BATCH: self._send_in_jobs}
         send = by_tier.get(request.endpoint.tier, self._send_with_retries)
         while True:
@@ -211,11 +212,11 @@ class Sender:
             try:
                 answer = await send(trimmed, caller, bill, is_patient=is_patient)
             except CallError as refused:
-                if may_have_hints and refuses_cache_hints(refused):
-                    may_have_hints = False  # from here on they are left out
-                    conclusion = self.capabilities.refusal(request.endpoint, CACHE_HINTS)
-                    self.capabilities.conclude(conclusion, caller.row_context.recorder)
-                    continue
+                if refuses_cache_hints(refused):
+                    if not is_tried:  # from here on hints are left out, by other calls too
+                        is_tried, supposed = True, self.capabilities.suppose(request.endpoint, CACHE_HINTS)
+                        continue
+                    self.capabilities.refused -= supposed  # it was not about ours
                 name = refused_parameter(refused, trimmed)
                 if name is None:
                     raise
@@ -223,8 +224,8 @@ class Sender:
                     raise advised(refused, name) from None
                 left_out = (*left_out, name)
                 continue
-            for name in left_out:
-                conclusion = self.capabilities.refusal(request.endpoint, parameter(name))
+            conclusions = {self.capabilities.refusal(request.endpoint, parameter(name)) for name in left_out}
+            for conclusion in conclusions | supposed:
                 self.capabilities.conclude(conclusion, caller.row_context.recorder)
             return answer
 

@@ -1,16 +1,18 @@
 """The HTTP of the direct transport: what servers send, cut, garble and hold back; parsing is held against h11."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
+from typing import Any
 
 import h11
 import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from support.raw_server import CLOSE, OK, RESET, Pieces, RawServer, raw_server
+from support.raw_server import CLOSE, OK, RESET, WORK, Pieces, RawServer, raw_server
 
 from crewrun.errors import CallError, NetworkError, ServerError, Unreachable
 from crewrun.llm.transports.http import tls
@@ -162,6 +164,7 @@ async def test_connections_are_kept_and_those_that_a_server_closes_are_not(clien
         pytest.param([RESET], 0, True, id="reset while it was kept"),
         pytest.param([CLOSE], 60, False, id="closed just after a reply"),
         pytest.param([b"H", CLOSE], 0, False, id="closed after a byte"),
+        pytest.param([WORK, CLOSE], 0, False, id="closed after more than a round trip"),
     ],
 )
 async def test_a_request_is_sent_again_only_over_a_connection_that_was_stale(
@@ -257,6 +260,45 @@ async def test_nobody_listening_and_unknown_names_say_so(client: HttpClient) -> 
     with pytest.raises(NetworkError, match=r"name\.invalid.*: no address found for this name"):
         await client.post(http_route("http://name.invalid/", {}), b"")
     assert refused.value.reason == "Connection refused"
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b", ".b"])
+def test_a_name_that_no_host_can_have_is_refused(host: str) -> None:
+    """As an address that has to be corrected, and not as a bug."""
+    with pytest.raises(Unreachable, match="the request cannot be sent: no host can have this name"):
+        http_route(f"http://{host}/v1", {})
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # uvloop's lookups are not Python's
+async def test_a_name_that_was_not_found_is_looked_up_by_the_next_request(
+    direct: DirectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Name servers fail for moments, and a run has to go on after that."""
+    look_up = socket.getaddrinfo
+    failures = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")]
+
+    def answer(host: str, *args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return look_up({"model.test": "127.0.0.1"}.get(host, host), *args, **options)
+
+    async with raw_server([OK]) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
+        route = http_route(f"http://model.test:{server.port}/", {})
+        with pytest.raises(NetworkError, match="no address found for this name"):
+            await direct.post(route, b"")
+        assert (await direct.post(route, b"")).status == 200
+
+
+async def test_a_proxy_s_address_that_is_no_url_is_not_an_outage() -> None:
+    """A retry does not mend it, and the password in it is nobody's business."""
+    client = ProxiedClient()
+    try:
+        with pytest.raises(Unreachable, match=r"^h \(through the proxy p:x\): the request cannot be sent: ") as refused:
+            await client.post(http_route("http://h/", {}, "http://me:secret@p:x"), b"")
+    finally:
+        await client.aclose()
+    assert "secret" not in str(refused.value)
 
 
 @pytest.fixture

@@ -90,10 +90,11 @@ class PrefixCalls:
     def _add(self, digest: bytes) -> _Prefix:
         prefixes = self._prefixes
         if len(prefixes) >= _MOST_PREFIXES:
-            by_use = sorted(prefixes, key=lambda each: prefixes[each].used_at)
-            for old in by_use[: _MOST_PREFIXES // 2]:
+            # Another loop may add and forget some at the same time.
+            by_use = sorted(prefixes.items(), key=lambda entry: entry[1].used_at)
+            for old, _ in by_use[: _MOST_PREFIXES // 2]:
                 if old not in self._queues:
-                    del prefixes[old]
+                    prefixes.pop(old, None)
         prefix = prefixes[digest] = _Prefix(used_at=anyio.current_time())
         return prefix
 

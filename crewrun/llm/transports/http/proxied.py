@@ -80,4 +80,6 @@ def _network_error(broken: Exception, route: HttpRoute) -> CallError:
         return NetworkError(f"{name}: {reason}", address=name, reason=reason)
     if isinstance(broken, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return NetworkError(f"{name}: the connection broke before the reply was whole")
+    if isinstance(broken, ValueError):  # an address of the proxy that is no URL
+        return Unreachable(f"{name}: the request cannot be sent: {type(broken).__name__}")
     return NetworkError(f"{name}: {type(broken).__name__}: {broken}")

@@ -68,7 +68,7 @@ class AgentAtWork(NamedTuple):
 
 
 class ToolUse(NamedTuple):
-    """What a span of a tool is about: the tool, None if there is none of that name; its name and the JSON text of its
+    """What a span of a tool is about: the tool, None if no tool has that name; its name and the JSON text of its
     arguments as the model wrote them.
     """
 

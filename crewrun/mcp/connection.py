@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crewrun.errors import ToolFailed
+from crewrun.errors import CrewrunError, ToolFailed
 from crewrun.mcp.lifetime import log_folder
 from crewrun.mcp.sdk import CallResult, ConnectionBroken, ListedTool, Session, open_session, reason_of
 from crewrun.mcp.server import McpServer
@@ -45,6 +45,11 @@ class Connections:
         """The result of one call. Raises ToolFailed if the server cannot be opened."""
         return await min(self._all, key=lambda connection: connection.in_progress).call(tool, arguments)
 
+    @property
+    def in_progress(self) -> int:
+        """How many calls use the sessions."""
+        return sum(connection.in_progress for connection in self._all)
+
     async def aclose(self) -> None:
         """Close all sessions."""
         await asyncio.gather(*[connection.aclose() for connection in self._all])
@@ -62,13 +67,17 @@ class Connection:
 
     async def tools(self) -> list[ListedTool]:
         """The server's tools. Raises ToolFailed."""
-        for _ in range(_TRIES):
-            current = await self._opened()
-            try:
-                return await current.session.tools()
-            except ConnectionBroken:
-                self._drop(current)
-        raise _failure(self._server, "ended while its tools were listed", current)
+        self.in_progress += 1
+        try:
+            for _ in range(_TRIES):
+                current = await self._opened()
+                try:
+                    return await current.session.tools()
+                except ConnectionBroken:
+                    self._drop(current)
+            raise _failure(self._server, "ended while its tools were listed", current)
+        finally:
+            self.in_progress -= 1
 
     async def call(self, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
         """The result of one call.
@@ -138,7 +147,7 @@ class Connection:
                 return current
             except Exception as failed:  # the SDK raises what its libraries raise
                 error = _failure(self._server, f"cannot be used: {reason_of(failed)}", current)
-                if tries == _TRIES or isinstance(failed, ToolFailed | FileNotFoundError | PermissionError):
+                if tries == _TRIES or isinstance(failed, CrewrunError | FileNotFoundError | PermissionError):
                     self._failed_until = asyncio.get_running_loop().time() + _FAILED_FOR_S
                     raise error from None
             await asyncio.sleep(_FIRST_WAIT_S * 2 ** (tries - 1))

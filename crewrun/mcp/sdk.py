@@ -6,6 +6,7 @@ https://github.com/modelcontextprotocol/python-sdk
 import json
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +20,9 @@ from crewrun.mcp.stderr import StderrLog
 from crewrun.mcp.variables import filled
 
 _KEEPER = Path(__file__).with_name("keeper.py")
+# For everything but results, and how long a stream may say nothing: the SDK's own defaults.
+_TIMEOUT_S = 30.0
+_LONGEST_SILENCE_S = 300.0
 _NEVER_SENT = "Session terminated"  # 404: https://modelcontextprotocol.io/specification, "Session Management"
 _NO_REPLY = "Server returned an error response"  # another status of HTTP, such as a proxy's
 
@@ -79,12 +83,7 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     command, arguments = server.command, list(server.args)
-    path = server.env.get("PATH", os.environ.get("PATH"))
-    if (
-        shutil.which(os.path.join(server.working_directory or "", command) if os.sep in command else command, path=path)
-        is None
-    ):
-        raise FileNotFoundError(f"there is no command {command!r}")
+    _check_command(server)
     if os.name == "posix":
         # -I and -S: without the user's packages, which the keeper does not need.
         command, arguments = sys.executable, ["-I", "-S", str(_KEEPER), str(os.getpid()), command, *arguments]
@@ -97,16 +96,45 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
         yield streams
 
 
+def _check_command(server: McpServer) -> None:
+    """Raise FileNotFoundError if there is no such command. One with a folder in it counts from the server's own."""
+    command = server.command
+    file = os.path.join(server.working_directory or "", command) if os.sep in command else command
+    if shutil.which(file, path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+        raise FileNotFoundError(f"there is no command {command!r}")
+
+
 async def _over_http(server: McpServer, stack: AsyncExitStack) -> Any:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
-    from mcp.shared._httpx_utils import create_mcp_http_client
 
     await _check_address(server)
+    certificates = _certificates(server)
+    # A result may take as long as the tool's own limit allows, without an event before it.
+    longest_s = max(_LONGEST_SILENCE_S, (server.tool_timeout_s or 0.0) + _TIMEOUT_S)
+
+    def client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        import httpx2
+
+        timeout = timeout or httpx2.Timeout(_TIMEOUT_S, read=longest_s)
+        return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=certificates)
+
+    headers = dict(server.headers)
     if server.transport == "sse":
-        return sse_client(server.url, headers=dict(server.headers))
-    http = await stack.enter_async_context(create_mcp_http_client(headers=dict(server.headers)))
-    return streamable_http_client(server.url, http_client=http)
+        return sse_client(server.url, headers, _TIMEOUT_S, longest_s, httpx_client_factory=client)
+    return streamable_http_client(server.url, http_client=await stack.enter_async_context(client(headers)))
+
+
+def _certificates(server: McpServer) -> ssl.SSLContext | bool:
+    """What `verify` means for httpx. Raises FileNotFoundError, PermissionError for a bundle that cannot be read."""
+    bundle = server.verify
+    if isinstance(bundle, bool):
+        return bundle
+    try:
+        is_folder = os.path.isdir(bundle)
+        return ssl.create_default_context(capath=bundle if is_folder else None, cafile=None if is_folder else bundle)
+    except OSError as unreadable:  # ssl's own error too, for a file of something else
+        raise type(unreadable)(f"verify: {bundle!r}: {unreadable.strerror or unreadable}") from None
 
 
 async def _check_address(server: McpServer) -> None:

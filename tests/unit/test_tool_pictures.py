@@ -67,3 +67,10 @@ def test_the_journal_has_them_with_the_text() -> None:
 
 def _pictures(request: ChatRequest) -> int:
     return sum(part.text is None for message in request.messages for part in message.parts)
+
+
+@pytest.mark.parametrize("pictures", [(), (PICTURE,)])
+def test_a_text_like_a_record_of_pictures_is_a_text(pictures: tuple[str, ...]) -> None:
+    """A server may return one, and the row has to resume."""
+    text = as_recorded("two frogs", (PICTURE,)) + " and more"
+    assert of_record(as_recorded(text, pictures)) == (text, pictures)

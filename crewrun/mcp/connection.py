@@ -21,6 +21,8 @@ from crewrun.redaction.redactor import redact
 # As often as CrewAI tries.
 _TRIES = 3
 _FIRST_WAIT_S = 0.5
+# What another try would not change, or only after as long a wait again.
+_FINAL = (ToolFailed, FileNotFoundError, PermissionError, TimeoutError)
 # Rows that need a server which could not be opened fail with it for a moment, and do not all try it again.
 _FAILED_FOR_S = 2.0
 
@@ -61,13 +63,20 @@ class Connection:
         self._owners: set[asyncio.Task[None]] = set()
 
     async def tools(self) -> list[ListedTool]:
-        """The server's tools. Raises ToolFailed."""
+        """The server's tools, which it has to list within `connect_timeout_s`. Raises ToolFailed."""
+        timeout_s = self._server.connect_timeout_s
         for _ in range(_TRIES):
             current = await self._opened()
             try:
-                return await current.session.tools()
+                return await asyncio.wait_for(current.session.tools(), timeout_s)
             except ConnectionBroken:
                 self._drop(current)
+            except TimeoutError:
+                self._drop(current)
+                what = f"has not listed its tools after {timeout_s:g} s (connect_timeout)"
+                raise _failure(self._server, what, current) from None
+            except Exception as failed:  # an error of the server's, or a list that is none
+                raise _failure(self._server, f"cannot list its tools: {reason_of(failed)}", current) from None
         raise _failure(self._server, "ended while its tools were listed", current)
 
     async def call(self, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
@@ -138,7 +147,7 @@ class Connection:
                 return current
             except Exception as failed:  # the SDK raises what its libraries raise
                 error = _failure(self._server, f"cannot be used: {reason_of(failed)}", current)
-                if tries == _TRIES or isinstance(failed, ToolFailed | FileNotFoundError | PermissionError):
+                if tries == _TRIES or isinstance(failed, _FINAL):
                     self._failed_until = asyncio.get_running_loop().time() + _FAILED_FOR_S
                     raise error from None
             await asyncio.sleep(_FIRST_WAIT_S * 2 ** (tries - 1))

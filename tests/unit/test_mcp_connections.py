@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 from support.mcp_process import free_port, served
 from support.paths import ROOT
 
@@ -192,3 +193,24 @@ def test_fields_that_do_not_fit(fields: dict[str, Any]) -> None:
     """Are refused when the server is declared."""
     with pytest.raises(DefinitionError, match="MCP server 'frogs'"):
         McpServer(name="frogs", **fields)
+
+
+@pytest.mark.parametrize("transport", ["streamable-http", "sse"])
+async def test_a_certificate_of_the_users_own_authority(tmp_path: Path, transport: str) -> None:
+    """It is refused, unless `verify` names the authority, or is False."""
+    authority, bundle, certificate = trustme.CA(), tmp_path / "bundle.pem", tmp_path / "certificate.pem"
+    authority.cert_pem.write_to_path(bundle)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+
+    def server(verify: bool | str) -> McpServer:
+        kind: Any = "sse" if transport == "sse" else "http"
+        return McpServer(transport=kind, name=f"by {verify}", url=url, allow_private=True, verify=verify)
+
+    with served(transport, "--certificate", str(certificate)) as url:
+        assert "echo" in await tools(server(str(bundle)))
+        assert "echo" in await tools(server(verify=False))
+        with pytest.raises(ToolFailed, match="certificate"):
+            await tools(server(verify=True))
+        with pytest.raises(ToolFailed, match="there is no file 'nowhere'"):
+            await tools(server("nowhere"))
+        await close_servers()

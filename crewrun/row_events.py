@@ -68,7 +68,7 @@ class AgentAtWork(NamedTuple):
 
 
 class ToolUse(NamedTuple):
-    """What a span of a tool is about: the tool, None if there is none of that name; its name and the JSON text of its
+    """What a span of a tool is about: the tool, None if no tool has that name; its name and the JSON text of its
     arguments as the model wrote them.
     """
 
@@ -129,7 +129,7 @@ class RowEvent(NamedTuple):
         row           Row          Outcome, when failed too
         crew, flow    TargetRun    CrewOutput, or what a flow returns
         method        MethodOfRow  what it returns
-        task          TaskOfRow    TaskOutput                         None if its condition was not met
+        task          TaskOfRow    TaskOutput                         a task whose condition is not met has no events
         agent         AgentAtWork  the answer's text
         call          ChatRequest  Answer                             `retry`: Retry, `wait`: Waited
         tool          ToolUse      ToolResult, when failed too        None when it failed with an exception

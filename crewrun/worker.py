@@ -107,8 +107,10 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._listeners.wait_delivered()
-        await self._open.aclose()
+        try:
+            await self._listeners.wait_delivered()
+        finally:
+            await self._open.aclose()
 
     def run(self, row: Row) -> Coroutine[Any, Any, Outcome]:
         """Run the target on one row. Every failure, even a bug, becomes the outcome's error.

@@ -85,16 +85,9 @@ def _at_provider(number: int, lines: int, run: str) -> str:
     return f"{jobs} with {lines:,} requests may still be at the provider"
 
 
-async def close_jobs(jobs: RunJobs, *, cancels: bool, cancels_unclaimed: bool) -> list[str]:
-    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them.
-
-    `cancels_unclaimed` is about those of models that this session has not called.
-    """
+async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them."""
     await jobs.finish()
-    return await _close_own(jobs, cancels=cancels) + await _close_unclaimed(jobs, cancels=cancels_unclaimed)
-
-
-async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:
     number, lines = jobs.unanswered
     if not number:
         return []
@@ -110,7 +103,8 @@ async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:
     return [f"{what}: being cancelled; answers that they have by then are billed, and the same command uses them"]
 
 
-async def _close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
+async def close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    """As `close_jobs`, for open jobs of earlier sessions whose models were not called in this one."""
     unclaimed = jobs.unclaimed
     if not unclaimed:
         return []

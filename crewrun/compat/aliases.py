@@ -14,7 +14,7 @@ from crewrun.compat.paths import PATHS, REFUSED, WITHOUT_EFFECT, is_stub, place_
 
 
 def alias_spec(fullname: str) -> ModuleSpec | None:
-    """The spec of the module `crewrun.…` that stands for CrewAI's module of the same path, None if there is none."""
+    """The spec of the module `crewrun.…` that stands for CrewAI's module of the same path, None for other paths."""
     path = fullname.removeprefix("crewrun.")
     names = PATHS.get(path)
     if names is None:

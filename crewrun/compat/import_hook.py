@@ -2,7 +2,7 @@
 
 Import statements in the user's files are rewritten in memory (`import_rewriting`); the files themselves do not change.
 A file is the user's if it is imported while a crew is loaded, or by another such file, and is not an installed one.
-Installed libraries get the installed `crewai`, or crewrun under that name if there is none.
+Installed libraries get the installed `crewai`, or crewrun under that name without it.
 """
 
 import importlib

@@ -329,7 +329,7 @@ def _replaced(assignment: TaskAssignment, output: TaskOutput, replacement: Any, 
 
 
 def _is_only_text(output: TaskOutput) -> bool:
-    """Whether the output has no value besides its text."""
+    """Whether the output has only its text, and no value."""
     return output.pydantic is None and output.json_dict is None
 
 

@@ -27,7 +27,7 @@ class McpServers:
         self._at = at
 
     def server(self, entry: str | McpServerSpec, path: KeyPath) -> McpServer:
-        """The server of an entry: a URL, a name or `name#tool`, a mapping. Raises DefinitionError for what is none."""
+        """The server of an entry: a URL, a name or `name#tool`, a mapping. Raises DefinitionError for others."""
         if isinstance(entry, McpServerSpec):
             return self._described(entry, path)
         name, _, tool = entry.strip().partition("#")

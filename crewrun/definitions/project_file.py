@@ -36,7 +36,7 @@ _KEY = re.compile(r"\s*([^=#]+?)\s*=")
 
 @dataclass(frozen=True, slots=True)
 class ProjectDefaults:
-    """What a project file sets. `path` is the file as messages name it, None where there is none; `batch` has values as
+    """What a project file sets. `path` is the file as messages name it, None without a file; `batch` has values as
     `Definition.batch` has them, `crew` is a crew as --crew takes it.
     """
 

@@ -113,7 +113,7 @@ def _syntax_error(broken: Exception, text: str, file: str) -> DefinitionError:
 
 
 def _advice(broken: Exception, text: str, mark: Any, start: Any) -> str | None:
-    """Advice about the character at `mark`, in what begins at `start`; None if there is none to give."""
+    """Advice about the character at `mark`, in what begins at `start`; None without advice to give."""
     character = text[mark.index : mark.index + 1]
     is_inside = start is not None and start.index < mark.index
     match broken:

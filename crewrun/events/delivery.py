@@ -5,6 +5,7 @@ One thread, so that handlers need no locks, whatever runs at once. Rows wait for
 """
 
 import asyncio
+import threading
 from asyncio import Runner
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -114,7 +115,10 @@ class Delivery:
     def _work(self) -> None:
         while True:
             job, args, context = self._jobs.get()
-            context.run(job, *args)
+            try:
+                context.run(job, *args)
+            except BaseException as failed:  # such as a warning that is an error; the jobs after it need the thread
+                threading.excepthook(threading.ExceptHookArgs((type(failed), failed, failed.__traceback__, None)))
             del job, args, context
             self._done += 1  # only here
 

@@ -20,9 +20,10 @@ from crewrun.errors import CrewrunWarning, DefinitionError
 from crewrun.events.base_events import BaseEvent
 from crewrun.events.delivery import Delivery
 from crewrun.events.depends import Depends, Handler, in_order, name_of
+from crewrun.events.event_fields import KINDS
 from crewrun.events.names import why_never_sent
 from crewrun.events.never_sent import NeverSent
-from crewrun.events.translation import KINDS, Translation
+from crewrun.events.translation import Translation
 from crewrun.loading.blocking_calls import place_in_users_code
 from crewrun.loading.user_code import place_of
 from crewrun.redaction.redactor import redact_line
@@ -105,7 +106,7 @@ class CrewAIEventsBus:
     def emit(self, source: Any, event: BaseEvent) -> "Future[None] | None":
         """Send an event of the program's own, with the same guarantees as those of rows.
 
-        The future is done when the handlers have been called; None if there are none.
+        The future is done when the handlers have been called; None without handlers.
         """
         handlers = self._handlers.by_event.get(type(event))
         span = current_span()
@@ -123,8 +124,9 @@ class CrewAIEventsBus:
         return delivered
 
     async def aemit(self, source: Any, event: BaseEvent) -> None:
-        """As `emit`, and wait until the handlers have been called."""
-        if (delivered := self.emit(source, event)) is not None:
+        """As `emit`, and wait until the handlers have been called. A handler does not wait: they come after it."""
+        delivered = self.emit(source, event)
+        if delivered is not None and not self._delivery.is_here:
             await asyncio.wrap_future(delivered)
 
     def flush(self, timeout: float | None = 30.0) -> bool:
@@ -173,9 +175,10 @@ class CrewAIEventsBus:
 
     def on_event(self, event: RowEvent) -> None:
         """See `RowListener`. Events are taken to the thread as they are; only what may change is copied here."""
-        if event.kind not in self._kinds and event.span != event.root:
-            return
-        self._delivery.put(self._deliver, event, _state_at(event))
+        if event.kind in self._kinds:
+            self._delivery.put(self._deliver, event, _state_at(event))
+        elif event.span == event.root:
+            self._delivery.put(self._deliver, event, None)
 
     async def wait_room(self) -> None:
         """See `QueueingListener`."""

@@ -241,7 +241,7 @@ class Flow(KickoffFamily[Any], Displayed, Generic[S]):
         return await run.run(inputs, interrupted)
 
     async def _crewrun_fork(self, state_id: str, inputs: dict[str, Any]) -> bool:
-        """Begin with a copy of the state stored under `state_id`; False, with a warning, if there is none."""
+        """Begin with a copy of the state stored under `state_id`; False, with a warning, if nothing is stored."""
         store = self._crewrun_store
         saved = await store.load(str(state_id)) if store is not None else None
         if store is None or saved is None:

@@ -51,7 +51,7 @@ class FlowRun:
         """Run to the end, resuming from `saved`, and return the result of the method that ended last.
 
         `inputs` have the payload that a start may take. An exception of a method cancels the others and is raised as it
-        is. Raises InputInvalid, before the first call, if a start needs a payload and there is none.
+        is. Raises InputInvalid, before the first call, if a start needs a payload and gets none.
         """
         self._inputs = inputs
         calls = self._schedule.begin() if saved is None else self._resume(saved)

@@ -209,14 +209,8 @@ class SharedLimits:
     def _report(self, now: float) -> None:
         """Write down what this process has done since its last visit."""
         state, on = self.state, time.time()
-        if not self._has_begun:
-            self._has_begun = True
-            state.model, state.host = self._account.model, self._account.host
-            self.at_once = state.begin(now, on)
-            if limits := state.limits_in_words:
-                present = state.present(now)
-                when = f"shared by {present + 1} processes" if present else f"as {duration(on - state.used_on)} ago"
-                self.remembered = f"{self._account.model}: starts at {limits}, {when}"
+        if self._name not in state.processes:
+            self._join(state, now, on)
         state.reclaim(_is_gone, now)
         state.meet(self._name, self._process, self.at_once, now, on)
         requests, tokens = self._uncounted
@@ -232,6 +226,21 @@ class SharedLimits:
         self._let_through.clear()
         self._changes.clear()
         state.prune(now)
+
+    def _join(self, state: SharedState, now: float, on: float) -> None:
+        """Begin to take part: at first, after a minute without calls, and in a file that was deleted and made again, or
+        that another machine has used, whose clock is not this one's.
+        """
+        state.model, state.host = self._account.model, self._account.host
+        at_once = state.begin(now, on)
+        if self._has_begun:
+            return
+        self._has_begun = True
+        self.at_once = at_once
+        if limits := state.limits_in_words:
+            present = state.present(now)
+            when = f"shared by {present + 1} processes" if present else f"as {duration(on - state.used_on)} ago"
+            self.remembered = f"{self._account.model}: starts at {limits}, {when}"
 
     def _return_lease(self, state: SharedState, now: float) -> None:
         """Give back what is left of the lease."""

@@ -10,7 +10,9 @@ is opened for that. While code is loaded, which needs no server, the list has on
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 from pydantic import ConfigDict
 
@@ -37,8 +39,9 @@ class MCPServerAdapter:
         if not all(isinstance(name, str) for name in tool_names):
             raise DefinitionError("MCPServerAdapter: the names of tools are texts: MCPServerAdapter(params, 'search')")
         many = serverparams if isinstance(serverparams, list | tuple) else [serverparams]
-        servers = [replace(_server(params), prefix="", connect_timeout_s=connect_timeout) for params in many]
-        self._tools = ToolCollection(AdapterTools.of(servers, tool_names or None))
+        self._servers = [replace(_server(params), prefix="", connect_timeout_s=connect_timeout) for params in many]
+        self._tools = ToolCollection(AdapterTools.of(self._servers, tool_names or None))
+        self.start()
 
     @property
     def tools(self) -> "ToolCollection":
@@ -47,20 +50,32 @@ class MCPServerAdapter:
 
     def start(self) -> None:
         """Open nothing: a server is opened when its tools are needed."""
+        with _lock:
+            _in_use.add(self)
 
     def stop(self) -> None:
-        """Close the servers, unless a run uses them, which closes them at its end."""
+        """Close the servers, except those of other adapters in use. A run closes what it uses at its end."""
+        with _lock:
+            _in_use.discard(self)
+            others = {server.key for adapter in _in_use for server in adapter._servers}
         if current_load() is None and row_inputs.get() is None and current_row_context() is None:
             from crewrun.mcp.servers import close_server_sync
 
-            for server in self._tools.entry.servers:
-                close_server_sync(server)
+            for server in self._servers:
+                if server.key not in others:
+                    close_server_sync(server)
 
     def __enter__(self) -> "ToolCollection":
+        self.start()
         return self._tools
 
     def __exit__(self, *raised: object) -> None:
         self.stop()
+
+
+# The adapters that were not stopped. In a web service several requests have one for the same server.
+_in_use: WeakSet[MCPServerAdapter] = WeakSet()
+_lock = Lock()  # protects it
 
 
 def _server(params: Any) -> McpServer:

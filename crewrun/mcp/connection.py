@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crewrun.errors import ToolFailed
+from crewrun.errors import CrewrunError, ToolFailed
 from crewrun.mcp.lifetime import log_folder
 from crewrun.mcp.sdk import CallResult, ConnectionBroken, ListedTool, Session, open_session, reason_of
 from crewrun.mcp.server import McpServer
@@ -22,7 +22,7 @@ from crewrun.redaction.redactor import redact
 _TRIES = 3
 _FIRST_WAIT_S = 0.5
 # What another try would not change, or only after as long a wait again.
-_FINAL = (ToolFailed, FileNotFoundError, PermissionError, TimeoutError)
+_FINAL = (CrewrunError, FileNotFoundError, PermissionError, TimeoutError)
 # Rows that need a server which could not be opened fail with it for a moment, and do not all try it again.
 _FAILED_FOR_S = 2.0
 
@@ -47,6 +47,11 @@ class Connections:
         """The result of one call. Raises ToolFailed if the server cannot be opened."""
         return await min(self._all, key=lambda connection: connection.in_progress).call(tool, arguments)
 
+    @property
+    def in_progress(self) -> int:
+        """How many calls use the sessions."""
+        return sum(connection.in_progress for connection in self._all)
+
     async def aclose(self) -> None:
         """Close all sessions."""
         await asyncio.gather(*[connection.aclose() for connection in self._all])
@@ -64,20 +69,30 @@ class Connection:
 
     async def tools(self) -> list[ListedTool]:
         """The server's tools, which it has to list within `connect_timeout_s`. Raises ToolFailed."""
+        self.in_progress += 1
+        try:
+            for _ in range(_TRIES):
+                current = await self._opened()
+                with suppress(ConnectionBroken):
+                    return await self._listed_by(current)
+                self._drop(current)
+            raise _failure(self._server, "ended while its tools were listed", current)
+        finally:
+            self.in_progress -= 1
+
+    async def _listed_by(self, current: "_Open") -> list[ListedTool]:
+        """The tools that `current` lists. Raises ConnectionBroken, ToolFailed if there is no list in time."""
         timeout_s = self._server.connect_timeout_s
-        for _ in range(_TRIES):
-            current = await self._opened()
-            try:
-                return await asyncio.wait_for(current.session.tools(), timeout_s)
-            except ConnectionBroken:
-                self._drop(current)
-            except TimeoutError:
-                self._drop(current)
-                what = f"has not listed its tools after {timeout_s:g} s (connect_timeout)"
-                raise _failure(self._server, what, current) from None
-            except Exception as failed:  # an error of the server's, or a list that is none
-                raise _failure(self._server, f"cannot list its tools: {reason_of(failed)}", current) from None
-        raise _failure(self._server, "ended while its tools were listed", current)
+        try:
+            return await asyncio.wait_for(current.session.tools(), timeout_s)
+        except ConnectionBroken:
+            raise
+        except TimeoutError:
+            self._drop(current)
+            what = f"has not listed its tools after {timeout_s:g} s (connect_timeout)"
+        except Exception as failed:  # an error of the server's, or a list that is none
+            what = f"cannot list its tools: {reason_of(failed)}"
+        raise _failure(self._server, what, current)
 
     async def call(self, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
         """The result of one call.

@@ -42,7 +42,7 @@ def as_servers(values: Any) -> Any:
 
 
 def as_server(value: Any) -> McpServer:
-    """The server that `value` names in one of the forms. Raises DefinitionError for what is none."""
+    """The server that `value` names in one of the forms. Raises DefinitionError for any other."""
     if isinstance(value, McpServer):
         return value
     if isinstance(value, str):

@@ -58,6 +58,8 @@ def _start(command: list[str]) -> int:
     """Start the command and return the number of its process and of its group."""
     server = os.fork()
     if server:
+        with suppress(OSError):  # either of the two is first, and the other one too late
+            os.setpgid(server, server)
         return server
     try:
         os.setpgid(0, 0)

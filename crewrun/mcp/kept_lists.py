@@ -5,8 +5,10 @@ A replay opens no server, and the lists decide which calls are the same.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from crewrun.errors import ToolFailed
@@ -25,29 +27,37 @@ class HasListed(Protocol):
 NAME = "mcp-tools.json"
 # Whether the agent at work replays its calls only, by --replay.
 is_replay: ContextVar[bool] = ContextVar("crewrun_mcp_replay", default=False)
-# The lists that this process has written: the folder, the server's key, and the list's object.
-_written: dict[tuple[Path, tuple[Any, ...]], int] = {}
+# What this process has written, by the folder and the server.
+_written: dict[tuple[Any, ...], Sequence[HasListed]] = {}
+_lock = Lock()  # protects the file: rows run in several threads
 
 
 def keep(server: McpServer, tools: Sequence[HasListed]) -> None:
     """Write the list into the run's folder, if there is one and it has not been written."""
     folder = log_folder()
-    if folder is None or _written.get((folder, server.key)) == id(tools):
+    key = (folder, server.key, server.name, server.prefix)
+    if folder is None or _written.get(key) is tools:
         return
-    _written[folder, server.key] = id(tools)
-    lists = _read(folder) | {fingerprint(server): [tool.listed._asdict() for tool in tools]}
-    part = folder / f"{NAME}.part"
-    part.write_text(json.dumps(lists), encoding="utf-8")
-    part.replace(folder / NAME)
+    with _lock, suppress(OSError):  # a full disk stops the run by its journal, and not by this
+        _written[key] = tools
+        lists = _read(folder) | {_digest_of(server): [tool.listed._asdict() for tool in tools]}
+        part = folder / f"{NAME}.part"
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(lists), encoding="utf-8")
+        part.replace(folder / NAME)
 
 
 def read_list(server: McpServer) -> list[ListedTool]:
     """The list that an earlier session has written. Raises ToolFailed if there is none."""
     folder = log_folder()
-    listed = _read(folder).get(fingerprint(server)) if folder is not None else None
+    listed = _read(folder).get(_digest_of(server)) if folder is not None else None
     if listed is None:
         raise ToolFailed(f"the tools of MCP server {server.name!r} are not in the run folder (--replay)")
     return [ListedTool(**tool) for tool in listed]
+
+
+def _digest_of(server: McpServer) -> str:
+    return fingerprint(server.without_choice())
 
 
 def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -11,7 +11,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,9 @@ from crewrun.mcp.stderr import StderrLog
 from crewrun.mcp.variables import filled
 
 _KEEPER = Path(__file__).with_name("keeper.py")
+# For everything but results, and how long a stream may say nothing: the SDK's own defaults.
+_TIMEOUT_S = 30.0
+_LONGEST_SILENCE_S = 300.0
 _NEVER_SENT = "Session terminated"  # 404: https://modelcontextprotocol.io/specification, "Session Management"
 _NO_REPLY = "Server returned an error response"  # another status of HTTP, such as a proxy's
 # What the SDK says when the connection ended. Its code is not enough: servers give their own errors the same one.
@@ -86,12 +88,7 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     command, arguments = server.command, list(server.args)
-    path = server.env.get("PATH", os.environ.get("PATH"))
-    if (
-        shutil.which(os.path.join(server.working_directory or "", command) if os.sep in command else command, path=path)
-        is None
-    ):
-        raise FileNotFoundError(f"there is no command {command!r}")
+    _check_command(server)
     if os.name == "posix":
         # -I and -S: without the user's packages, which the keeper does not need.
         command, arguments = sys.executable, ["-I", "-S", str(_KEEPER), str(os.getpid()), command, *arguments]
@@ -108,35 +105,45 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
         yield streams
 
 
+def _check_command(server: McpServer) -> None:
+    """Raise FileNotFoundError if there is no such command. One with a folder in it counts from the server's own."""
+    command = server.command
+    file = os.path.join(server.working_directory or "", command) if os.sep in command else command
+    if shutil.which(file, path=server.env.get("PATH", os.environ.get("PATH"))) is None:
+        raise FileNotFoundError(f"there is no command {command!r}")
+
+
 async def _over_http(server: McpServer, stack: AsyncExitStack) -> Any:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
     await _check_address(server)
-    create = partial(_http_client, _certificates(server.verify))
+    certificates = _certificates(server)
+    # A result may take as long as the tool's own limit allows, without an event before it.
+    longest_s = max(_LONGEST_SILENCE_S, (server.tool_timeout_s or 0.0) + _TIMEOUT_S)
+
+    def client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        import httpx2
+
+        timeout = timeout or httpx2.Timeout(_TIMEOUT_S, read=longest_s)
+        return httpx2.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=certificates)
+
+    headers = dict(server.headers)
     if server.transport == "sse":
-        return sse_client(server.url, headers=dict(server.headers), httpx_client_factory=create)
-    http = await stack.enter_async_context(create(headers=dict(server.headers)))
-    return streamable_http_client(server.url, http_client=http)
+        return sse_client(server.url, headers, _TIMEOUT_S, longest_s, httpx_client_factory=client)
+    return streamable_http_client(server.url, http_client=await stack.enter_async_context(client(headers)))
 
 
-def _http_client(verify: bool | ssl.SSLContext, **options: Any) -> Any:
-    """The SDK's own client, with `verify`, which its function for that does not take."""
-    import httpx2
-    from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
-
-    timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
-    return httpx2.AsyncClient(**{"timeout": timeout, "verify": verify, **options})
-
-
-def _certificates(verify: bool | str) -> bool | ssl.SSLContext:
-    """The context for a bundle, a file or a folder. Raises FileNotFoundError, and SSLError for what is no bundle."""
-    if isinstance(verify, bool):
-        return verify
-    if not os.path.exists(verify):
-        raise FileNotFoundError(f"there is no file {verify!r} (verify)")
-    is_folder = os.path.isdir(verify)
-    return ssl.create_default_context(cafile=None if is_folder else verify, capath=verify if is_folder else None)
+def _certificates(server: McpServer) -> ssl.SSLContext | bool:
+    """What `verify` means for httpx. Raises FileNotFoundError, PermissionError for a bundle that cannot be read."""
+    bundle = server.verify
+    if isinstance(bundle, bool):
+        return bundle
+    try:
+        is_folder = os.path.isdir(bundle)
+        return ssl.create_default_context(capath=bundle if is_folder else None, cafile=None if is_folder else bundle)
+    except OSError as unreadable:  # ssl's own error too, for a file of something else
+        raise type(unreadable)(f"verify: {bundle!r}: {unreadable.strerror or unreadable}") from None
 
 
 async def _check_address(server: McpServer) -> None:

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from crewrun.errors import DefinitionError
 from crewrun.mcp.secrets import args_without_secrets, url_without_secrets
 from crewrun.redaction.redactor import learn
-from crewrun.redaction.values import is_secret_name, secrets_in
+from crewrun.redaction.values import is_secret_variable, literals_of, secrets_in
 
 Transport = Literal["stdio", "http", "sse"]
 # Which tools an agent gets: their names, or a function of the agent, the server's name, and a tool, which is a mapping
@@ -64,6 +64,9 @@ class McpServer:
         if not self.connect_timeout_s > 0:
             raise DefinitionError(f"MCP server {self.name!r}: connect_timeout_s is {self.connect_timeout_s}")
         learn(secrets_in({"env": self.env, "headers": self.headers, "url": self.url}))
+        for name, value in self.env.items():
+            if is_secret_variable(name):
+                learn(literals_of(value))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -73,6 +76,10 @@ class McpServer:
             *(self.url, tuple(sorted(self.headers.items())), self.verify),
             *(self.sessions, self.connections, self.allow_private),
         )
+
+    def without_choice(self) -> "McpServer":
+        """The server without what is about one agent's use of it: its tools are the same for all agents."""
+        return replace(self, tools=None, written_at="")
 
     @property
     def place(self) -> str:
@@ -108,5 +115,7 @@ def _deciding(env: Mapping[str, str]) -> dict[str, str | None]:
     """The variables, with the values of those that are neither secret nor the same as outside of the server."""
     inherited = {name for name, value in env.items() if os.environ.get(name) == value}
     return {
-        name: None if is_secret_name(name) else value for name, value in sorted(env.items()) if name not in inherited
+        name: None if is_secret_variable(name) else value
+        for name, value in sorted(env.items())
+        if name not in inherited
     }

@@ -5,6 +5,7 @@ Everything here may be called from any event loop or thread; the sessions live i
 
 import asyncio
 import atexit
+import os
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -21,6 +22,7 @@ from crewrun.row_context import RowContext
 _CLOSING_TAKES_S = 10.0
 # By `McpServer.key`, and for a server with a session for each row by that row. Touched in the MCP loop only.
 _open: dict[tuple[Any, ...], Connections] = {}
+os.register_at_fork(after_in_child=_open.clear)  # the sessions are the parent's
 # The row that sessions are opened for where each row has its own. Set before its agents work.
 current_row: ContextVar[RowContext | None] = ContextVar("crewrun_mcp_row", default=None)
 
@@ -53,14 +55,14 @@ async def close_servers() -> None:
         await run_in_mcp_loop(_close_all)
 
 
-async def close_server(server: McpServer) -> None:
-    """Close one server, for all its users."""
+async def close_idle_servers() -> None:
+    """Close every server that is in no call. A kickoff outside of runs may be in one when the last run ends."""
     if _open:
-        await run_in_mcp_loop(_close, server)
+        await run_in_mcp_loop(_close_idle)
 
 
 def close_server_sync(server: McpServer) -> None:
-    """As `close_server`, for sync code."""
+    """Close one server, unless it is in a call of another user, after which it stays open."""
     if _open:
         run_in_mcp_loop_sync(_close, server)
 
@@ -78,7 +80,7 @@ def _connections(server: McpServer, owner: RowContext | None) -> Connections:
     connections = _open.get(key)
     if connections is None:
         if not _open:
-            close_with_runs(close_servers)
+            close_with_runs(close_idle_servers)
             atexit.register(close_servers_sync)
         connections = _open[key] = Connections(server)
     return connections
@@ -106,11 +108,15 @@ async def _call(
 
 
 async def _close(server: McpServer) -> None:
-    await _close_these([key for key in _open if key[0] == server.key])
+    await _close_these([key for key, one in _open.items() if key[0] == server.key and not one.in_progress])
 
 
 async def _close_of(row: RowContext) -> None:
     await _close_these([key for key in _open if key[1] is row])
+
+
+async def _close_idle() -> None:
+    await _close_these([key for key, one in _open.items() if not one.in_progress])
 
 
 async def _close_all() -> None:
@@ -118,4 +124,6 @@ async def _close_all() -> None:
 
 
 async def _close_these(keys: list[tuple[Any, ...]]) -> None:
-    await asyncio.gather(*[_open.pop(key).aclose() for key in keys])
+    # Without one that is closed already: several agents list the tools of a server with a session for each row.
+    closing = [connections for key in keys if (connections := _open.pop(key, None)) is not None]
+    await asyncio.gather(*[connections.aclose() for connections in closing])

@@ -21,7 +21,7 @@ class StderrLog:
     """The log of one server's standard error, with secrets redacted. It is written to `path()` once that is not None:
     a batch opens its servers before its run begins.
 
-    `errlog` is what the server's process gets as its standard error. Call `begin` when the process has started.
+    `errlog` is what the server's process gets as its standard error. Call `begin` before it starts.
     """
 
     def __init__(self, path: Callable[[], Path | None]) -> None:
@@ -78,7 +78,7 @@ class StderrLog:
     def _flush(self) -> None:
         try:
             if self._file is None and (path := self._path()) is not None:
-                self._file = path.open("ab", buffering=0)
+                self._file = FileIO(path, "ab", opener=_private)
             while self._file is not None and self._early:
                 if self._file.tell() >= _MOST_BYTES:
                     self._file.write(b"[crewrun: the rest is left out]\n")
@@ -89,6 +89,10 @@ class StderrLog:
         except OSError:  # a full disk stops the run by its journal, and not by this
             self._can_write = False
             self._early.clear()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _Reader(asyncio.Protocol):

@@ -91,15 +91,22 @@ class Page(Generic[T]):
         return {"first_id": first, "last_id": last, "has_more": self.has_more}
 
 
+def whole_number(query: Mapping[str, str], name: str, usual: int, status: int = 400) -> int:
+    """The parameter `name`, a whole number from 0, or `usual` without it. Raises Refused, with `status`."""
+    text = query.get(name, str(usual))
+    if not (text.isascii() and text.isdigit()):
+        raise Refused(status, f"{name}: {text!r} is no whole number")
+    return int(text)
+
+
 def page_of(things: Sequence[T], query: Mapping[str, str], after: str, most: int, usual: int = 20) -> Page[T]:
     """The page of `things` that `query` asks for: `limit` of them, behind the one that the parameter `after` names.
 
     Raises Refused for a limit above `most`, and for an id that is not in the list.
     """
-    text = query.get("limit", str(usual))
-    limit = int(text) if text.isascii() and text.isdigit() else 0
+    limit = whole_number(query, "limit", usual)
     if not 1 <= limit <= most:
-        raise Refused(400, f"limit: {text!r} is no whole number from 1 to {most}")
+        raise Refused(400, f"limit: {limit} is not from 1 to {most}")
     start = 0
     if previous := query.get(after):
         ids = [thing.id for thing in things]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
-from crewrun.mock.endpoint import MockRequest, Refused
+from crewrun.mock.endpoint import MockRequest, Refused, whole_number
 from crewrun.mock.files import Files, content_reply
 from crewrun.mock.gemini_content import GeminiContent, field
 from crewrun.mock.gemini_errors import line_error
@@ -85,7 +85,7 @@ class GeminiBatches:
     async def page(self, request: MockRequest) -> MockReply:
         """GET /v1beta/batches."""
         jobs = self._jobs.newest_first()
-        most, start = (_whole(request, name, usual) for name, usual in (("pageSize", _PAGE), ("pageToken", 0)))
+        most, start = whole_number(request.query, "pageSize", _PAGE), whole_number(request.query, "pageToken", 0)
         more = {"nextPageToken": str(start + most)} if len(jobs) > start + most else {}
         return json_reply({"operations": [_on_wire(job) for job in jobs[start : start + most]], **more})
 
@@ -149,13 +149,6 @@ class GeminiBatches:
         for line in lines:
             if line.reply is not None:
                 line.reply = MockReply(line.reply.status, b"")  # the file has the bodies
-
-
-def _whole(request: MockRequest, name: str, usual: int) -> int:
-    text = request.query.get(name, str(usual))
-    if not (text.isascii() and text.isdigit()):
-        raise Refused(400, f"{name}: {text!r} is none of this mock")
-    return int(text)
 
 
 def _read_lines(content: bytes, model: str, invalid: float | None) -> tuple[list[JobLine], str]:

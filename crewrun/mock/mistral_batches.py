@@ -8,7 +8,7 @@ from typing import Any, Final
 from crewrun.mock.batch_forms import OpenAIForm
 from crewrun.mock.batch_jobs import Jobs
 from crewrun.mock.calls import Calls
-from crewrun.mock.endpoint import MockRequest, Refused
+from crewrun.mock.endpoint import MockRequest, Refused, whole_number
 from crewrun.mock.files import Files, StoredFile
 from crewrun.mock.input_lines import prompt_tokens, read_lines, texts_of
 from crewrun.mock.job import Job, JobLine, JobStatus, LineState
@@ -57,7 +57,8 @@ class MistralBatches:
     async def page(self, request: MockRequest) -> MockReply:
         """GET /v1/batch/jobs, the newest first, in pages with numbers from 0."""
         jobs = self._jobs.newest_first()
-        number, size = (_whole(request, name, usual) for name, usual in (("page", 0), ("page_size", _PAGE)))
+        number = whole_number(request.query, "page", 0, 422)
+        size = whole_number(request.query, "page_size", _PAGE, 422)
         data = [_on_wire(job) for job in jobs[number * size : (number + 1) * size]]
         return json_reply({"object": "list", "data": data, "total": len(jobs)})
 
@@ -120,13 +121,6 @@ class MistralBatches:
         for line in lines:
             if line.reply is not None:
                 line.reply = MockReply(line.reply.status, b"")  # the files have the bodies
-
-
-def _whole(request: MockRequest, name: str, usual: int) -> int:
-    text = request.query.get(name, str(usual))
-    if not (text.isascii() and text.isdigit()):
-        raise Refused(422, f"{name}: {text!r} is no whole number")
-    return int(text)
 
 
 def _on_wire(job: Job) -> dict[str, Any]:

@@ -58,6 +58,11 @@ def is_secret_name(name: str) -> bool:
     return not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_ENDING.search("".join(words)))
 
 
+def is_secret_variable(name: str) -> bool:
+    """As `is_secret_name`, for environment variables, where `_PAT` at the end is a token too."""
+    return is_secret_name(name) or bool(_SECRET_VARIABLE.search(name))
+
+
 def secrets_in(fields: Mapping[str, Any]) -> Iterator[str]:
     """The secrets in settings at any depth, also inside pydantic models: everything under a secret name, headers, and
     credentials in URLs.

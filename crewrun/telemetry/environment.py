@@ -3,6 +3,7 @@
 https://opentelemetry.io/docs/specs/otel/protocol/exporter/ and …/configuration/sdk-environment-variables/
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final, Literal, cast
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,7 @@ _COMPRESSIONS: Final = ("none", "gzip", "deflate")
 # How long the end of a run waits at most for what is not sent yet, whatever the variable for it says.
 _LONGEST_FLUSH_S: Final = 5.0
 _FEWEST_MS: Final = 100.0
+_LAST_IN_HEADERS: Final = "\xff"
 
 
 def is_wanted(env: Mapping[str, str]) -> bool:
@@ -50,9 +52,10 @@ def collector_options(signal: Signal, env: Mapping[str, str]) -> CollectorOption
     compression = _get("COMPRESSION", signal, env) or "none"
     if compression not in _COMPRESSIONS:
         raise UsageError(f"OTEL_EXPORTER_OTLP_COMPRESSION={compression}: needs to be one of {', '.join(_COMPRESSIONS)}")
+    url, login = _without_login(_url(signal, env))
     return CollectorOptions(
-        url=_url(signal, env),
-        headers=_headers(_get("HEADERS", signal, env) or ""),
+        url=url,
+        headers={**login, **_headers(_get("HEADERS", signal, env) or "")},
         timeout_s=_timeout_s(_get("TIMEOUT", signal, env)),
         compression=cast("Compression", compression),
         certificate=_get("CERTIFICATE", signal, env),
@@ -106,10 +109,27 @@ def _url(signal: Signal, env: Mapping[str, str]) -> str:
     return url if own else f"{url.rstrip('/')}/v1/{signal}"
 
 
+def _without_login(url: str) -> tuple[str, dict[str, str]]:
+    """`url` without its `user:password@`, and the header that stands for it, as in the SDK."""
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    login = b64encode(unquote(userinfo).encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {login}"}
+
+
 def _headers(written: str) -> dict[str, str]:
-    """`api-key=abc,other=x%20y`, percent-encoded. What is no `name=value` is left out."""
+    """`api-key=abc,other=x%20y`, percent-encoded. What is no `name=value` is left out.
+
+    Raises UsageError for what no header may have, such as a line's end, without quoting it.
+    """
     pairs = (pair.partition("=") for pair in written.split(","))
-    return {name.strip(): unquote(value.strip()) for name, sign, value in pairs if sign and name.strip()}
+    headers = {name.strip(): unquote(value.strip()) for name, sign, value in pairs if sign and name.strip()}
+    text = "".join((*headers, *headers.values()))
+    if not text.isprintable() or max(text, default="") > _LAST_IN_HEADERS:
+        raise UsageError("OTEL_EXPORTER_OTLP_HEADERS has characters that a header cannot have, such as a line's end")
+    return headers
 
 
 def _timeout_s(written: str | None) -> float:

@@ -45,7 +45,8 @@ class _RowTrace:
 class TracerOptions:
     """`parent` is the span that the run is part of. `is_sampled` decides by a trace's id whether a row is traced.
 
-    With `has_contents` spans have the texts of prompts and answers, each of at most `longest_text` characters.
+    With `has_contents` spans have the texts of prompts and answers, each of at most `longest_text` characters, and the
+    messages of errors.
     """
 
     is_sampled: Callable[[bytes], bool]
@@ -95,7 +96,7 @@ class RowTracer:
             case "completed" | "failed":
                 self._end(event, trace)
             case _:
-                trace.notes[event.span] = trace.notes.get(event.span, b"") + _note(event)
+                trace.notes[event.span] = trace.notes.get(event.span, b"") + self._note(event)
 
     def _begin(self, event: RowEvent) -> None:
         parent = self._options.parent
@@ -130,7 +131,7 @@ class RowTracer:
                     end_ns=event.time_ns,
                     attributes=attributes,
                     events=trace.notes.pop(event.span, b"") if trace.notes else b"",
-                    error=None if failure is None else _message(failure),
+                    error=None if failure is None else self._message(failure),
                 ),
             )
         )
@@ -148,13 +149,18 @@ class RowTracer:
     def _id(self, number: int) -> bytes:
         return ((number * _ODD + self._seed) & _ALL_BITS).to_bytes(8, "big")
 
+    def _message(self, failure: Failure) -> str:
+        """Why a part failed: without contents only the error's class, as messages quote prompts and arguments.
+        What a cancellation says is about the event loop, and nothing to anybody.
+        """
+        if failure.category == CANCELLED:
+            return "cancelled"
+        return failure.message[:LONGEST_ERROR] if self._options.has_contents else failure.type
 
-def _message(failure: Failure) -> str:
-    """Why a part failed. What a cancellation says is about the event loop, and nothing to anybody."""
-    return "cancelled" if failure.category == CANCELLED else failure.message[:LONGEST_ERROR]
-
-
-def _note(noted: RowEvent) -> bytes:
-    """An event of a call's span."""
-    attributes = of_retry(noted.result) if noted.phase == "retry" else of_wait(noted.result)
-    return event(f"crewrun.{noted.phase}", noted.time_ns, attributes)
+    def _note(self, noted: RowEvent) -> bytes:
+        """An event of a call's span."""
+        if noted.phase == "retry":
+            attributes = of_retry(noted.result, has_message=self._options.has_contents)
+        else:
+            attributes = of_wait(noted.result)
+        return event(f"crewrun.{noted.phase}", noted.time_ns, attributes)

@@ -13,6 +13,7 @@ from crewrun.telemetry.readings import Board
 from crewrun.telemetry.trace_spec import TraceSpec
 
 if TYPE_CHECKING:
+    from crewrun.telemetry.collector import CollectorOptions
     from crewrun.telemetry.tracing import Tracing
 
 # How long the end of a run waits for the last metrics to be taken.
@@ -97,13 +98,20 @@ class RunTelemetry:
         try:
             check_installed()
             for signal in environment.SIGNALS:
-                environment.collector_options(signal, env)
+                self._check_collector(environment.collector_options(signal, env))
         except UsageError as refused:
             if otel:
                 raise
             self._say(f"warning: no telemetry is sent: {refused}")
             return False
         return True
+
+    def _check_collector(self, options: "CollectorOptions | None") -> None:
+        """Raise UsageError for a certificate that cannot be read."""
+        from crewrun.telemetry.tracing import open_collector
+
+        if options is not None:
+            open_collector(options, self._say)
 
     def _serve(self, host: str, port: int) -> None:
         from crewrun.telemetry.prometheus import served

@@ -92,13 +92,15 @@ class SpanAttributes:
         return encoded
 
 
-def of_retry(retry: Retry) -> bytes:
-    """The attributes of the event of an attempt that failed, and is followed by another."""
+def of_retry(retry: Retry, *, has_message: bool) -> bytes:
+    """The attributes of the event of an attempt that failed, and is followed by another. Its message may quote."""
     error = retry.error
     attributes = _on_event("error.type", str(error.category)) + _on_event("crewrun.retry.delay", float(retry.delay_s))
     if error.http_status is not None:
         attributes += _on_event("http.response.status_code", error.http_status)
-    return attributes + _on_event("exception.message", redact(str(error))[:LONGEST_ERROR])
+    if has_message:
+        attributes += _on_event("exception.message", redact(str(error))[:LONGEST_ERROR])
+    return attributes
 
 
 def of_wait(waited: Waited) -> bytes:

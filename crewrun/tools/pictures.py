@@ -6,8 +6,7 @@ from typing import Any
 
 from crewrun.messages import Message, Part, in_parts
 
-# Between text and pictures in the journal. Journals of older versions have no such results; a text with the mark in it,
-# of a tool that means harm, is followed by another one.
+# Between text and pictures in the journal. Journals of older versions have no text with it, as good as certainly.
 _MARK = "\x1epictures:"
 
 
@@ -30,7 +29,7 @@ def pictures_of(value: Any) -> tuple[str, ...]:
 
 
 def as_recorded(text: str, pictures: tuple[str, ...]) -> str:
-    """A result as the journal has it."""
+    """A result as the journal has it; a page that a tool has read may have the mark itself."""
     return f"{text}{_MARK}{json.dumps(pictures)}" if pictures or _MARK in text else text
 
 

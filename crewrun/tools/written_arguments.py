@@ -40,7 +40,7 @@ def read_arguments(tool: BaseTool, arguments: str) -> dict[str, Any]:
 
 
 def _decoded_twice(parsed: dict[str, Any], invalid: ValidationError) -> dict[str, Any] | None:
-    """`parsed` with invalid arguments decoded that are strings of JSON; None if there are none."""
+    """`parsed` with invalid arguments decoded that are strings of JSON; None if no argument is."""
     faulty = {fault["loc"][0] for fault in invalid.errors(include_url=False, include_input=False) if fault["loc"]}
     decoded = dict(parsed)
     for name in faulty:

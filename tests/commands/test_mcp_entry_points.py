@@ -34,7 +34,9 @@ agent.kickoff("About a CALL-small_process")
     "an adapter": """
 with MCPServerAdapter(SERVER) as tools:
     assert (tools[0].name, len(tools)) == ("echo", 11)
-    assert tools["echo"].run(text="hello") == "hello"
+    with MCPServerAdapter(SERVER, "process") as others:
+        process = others[0].run()
+    assert tools["process"].run() == process  # the end of one adapter leaves another one's server alone
     agent.mcps, agent.tools = [], [tools["process"]]
     task.description = "About {topic} CALL-process"
     crew.kickoff_for_each([{"topic": topic} for topic in "abcdef"])

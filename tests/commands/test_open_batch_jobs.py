@@ -151,6 +151,18 @@ def test_jobs_of_a_model_that_the_crew_does_not_call_any_more_are_named_and_can_
     assert lines.count("gpt-4.1-mini") < 4
 
 
+def test_a_run_that_stops_early_says_nothing_of_models_that_it_has_not_called_yet(place: Place) -> None:
+    """Its rows may call them in the next session, so their jobs go on."""
+    leave_a_job(place)
+    place.crew(llm="gpt-4.1")
+    place.batch(*JOBS, "--cancel-jobs", "--budget", "0.0000001", code=5)
+    assert "gpt-4.1-mini" not in place.stderr
+    place.crew()
+    place.mock.advance(3600)
+    place.batch(*JOBS)
+    assert place.mock.ledger(last=0)["totals"]["lines"] == 4
+
+
 def test_a_report_says_that_jobs_are_open(place: Place) -> None:
     """Their rows have no result yet."""
     leave_a_job(place)

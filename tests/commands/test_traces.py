@@ -180,6 +180,15 @@ def test_contents_are_sent_with_log_prompts_only_and_without_secrets(place: Plac
     place.rows({"topic": "snow \u202e\x1b[31m \ud83d\ude00"})
     without = traced(place, collector)
     assert "snow" not in str(without.spans)
+    failing = TOOLS.replace('return "found', 'raise ValueError(query + "')
+    (place.folder / "tools.py").write_text(failing.replace('abcdef"', 'abcdef")'))
+    with_failure = traced(place, collector, "--fresh")
+    (search,) = with_failure.named("execute_tool search")
+    assert (search.error, "snow" in str(with_failure.spans)) == ("exception", False)
+    (search,) = traced(place, collector, "--fresh", "--log-prompts").named("execute_tool search")
+    assert search.error is not None
+    assert "ValueError" in search.error
+    (place.folder / "tools.py").write_text(TOOLS)
     received = traced(place, collector, "--log-prompts", "--fresh")
     assert KEY not in str(received.spans)
     assert "0123456789abcdef" not in str(received.spans)
@@ -347,6 +356,9 @@ def test_what_cannot_be_sent_is_refused_where_it_is_asked_for(place: Place) -> N
     assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: crewrun speaks http/protobuf" in place.stderr
     run(place, "-m", "offline", env=env)
     assert "warning: no telemetry is sent: OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in place.stderr
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:9", "OTEL_EXPORTER_OTLP_CERTIFICATE": "no.pem"}
+    run(place, "-m", "offline", "--fresh", env=env)
+    assert "warning: no telemetry is sent: OTEL_EXPORTER_OTLP_CERTIFICATE and its like: " in place.stderr
 
 
 MODULES = """\

@@ -24,8 +24,7 @@ def served(transport: str, *more: str) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         wait_listening(process)
-        scheme = "https" if "--certificate" in more else "http"
-        yield f"{scheme}://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
+        yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
     finally:
         process.kill()
         process.communicate()

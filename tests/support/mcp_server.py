@@ -1,5 +1,4 @@
-"""A small MCP server: `python mcp_server.py [--transport stdio|streamable-http|sse] [--port N] [--log FILE]
-[--certificate FILE]`, which is for HTTPS and has its key too.
+"""A small MCP server: `python mcp_server.py [--transport stdio|streamable-http|sse] [--port N] [--log FILE]`.
 
 It has tools that answer, wait, fail, return an image and end the process. Each execution of `count` adds a line to the
 log, which is how a test sees that none was made twice.
@@ -12,7 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-import uvicorn
 from mcp.server.mcpserver import Image, MCPServer
 from mcp_types import ToolAnnotations
 
@@ -89,14 +87,10 @@ def main() -> None:
     parser.add_argument("--transport", default="stdio")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, default=logs[-1])
-    parser.add_argument("--certificate", type=Path)
     options = parser.parse_args()
     logs.append(options.log)
     if options.transport == "stdio":
         server.run("stdio")
-    elif options.certificate is not None:
-        app = server.sse_app() if options.transport == "sse" else server.streamable_http_app()
-        uvicorn.run(app, host="127.0.0.1", port=options.port, ssl_certfile=options.certificate)
     else:
         server.run(options.transport, port=options.port, host="127.0.0.1")
 

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
-# What is sent for a request, piece by piece; CLOSE and RESET end the connection.
+# What is sent for a request, piece by piece; CLOSE and RESET end the connection, WORK takes WORK_S seconds.
 Pieces = Iterable[bytes]
 CLOSE = b"<close>"
 RESET = b"<reset>"
+WORK = b"<work>"
+WORK_S = 0.2
 
 
 @dataclass
@@ -52,6 +54,9 @@ class RawServer:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 return False
+            if piece == WORK:
+                await asyncio.sleep(WORK_S)
+                continue
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)  # so that pieces arrive one by one, as far as that can be had

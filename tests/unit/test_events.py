@@ -437,6 +437,47 @@ async def test_a_program_sends_events_of_its_own(bus: CrewAIEventsBus) -> None:
     assert bus.flush() is True
 
 
+async def test_a_handler_sends_events_too(bus: CrewAIEventsBus) -> None:
+    """They come after it: it cannot wait for what the same thread has to do."""
+    notes = keep(bus, Noted)
+
+    async def passing_on(source: Any, event: BaseEvent) -> None:
+        await bus.aemit(source, Noted(text="from a handler"))
+
+    bus.on(TaskStartedEvent)(passing_on)
+    async with scripted("the text"):
+        await crew_of(agent()).akickoff({"topic": "AI"})
+    assert bus.flush(5)
+    assert [note.text for note in notes] == ["from a handler"]
+
+
+async def test_any_inputs_are_in_events_as_a_copy(bus: CrewAIEventsBus) -> None:
+    """Also those with a key that is no text. What a handler does to them is not seen by the row."""
+    inputs: Any = {"topic": "AI", 1: "one"}
+    seen: list[Any] = []
+
+    def changing(source: Any, event: Any) -> None:
+        seen.append(dict(event.inputs))
+        event.inputs["topic"] = "changed"
+
+    bus.on(CrewKickoffStartedEvent)(changing)
+    async with scripted("the text"):
+        await crew_of(agent()).akickoff(inputs)
+    assert seen == [inputs] == [{"topic": "AI", 1: "one"}]
+
+
+def test_a_job_that_raises_does_not_end_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a warning about a handler, where warnings are errors."""
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    delivery = Delivery(patience_s=5)
+    done = Event()
+    delivery.put({}.pop, "missing")
+    delivery.put(done.set)
+    assert done.wait(5)
+    assert [type(one.exc_value) for one in raised] == [KeyError]
+
+
 async def test_a_listener_class_registers_itself(bus: CrewAIEventsBus) -> None:
     """Making it is enough; handlers may take CrewAI's third argument."""
     heard: list[Any] = []

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from support.raw_server import CLOSE, OK, RESET, Pieces, RawServer, raw_server
+from support.raw_server import CLOSE, OK, RESET, WORK, Pieces, RawServer, raw_server
 
 from crewrun.errors import CallError, NetworkError, ServerError, Unreachable
 from crewrun.llm.transports.http import tls
@@ -164,6 +164,7 @@ async def test_connections_are_kept_and_those_that_a_server_closes_are_not(clien
         pytest.param([RESET], 0, True, id="reset while it was kept"),
         pytest.param([CLOSE], 60, False, id="closed just after a reply"),
         pytest.param([b"H", CLOSE], 0, False, id="closed after a byte"),
+        pytest.param([WORK, CLOSE], 0, False, id="closed after more than a round trip"),
     ],
 )
 async def test_a_request_is_sent_again_only_over_a_connection_that_was_stale(
@@ -259,6 +260,13 @@ async def test_nobody_listening_and_unknown_names_say_so(client: HttpClient) -> 
     with pytest.raises(NetworkError, match=r"name\.invalid.*: no address found for this name"):
         await client.post(http_route("http://name.invalid/", {}), b"")
     assert refused.value.reason == "Connection refused"
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b", ".b"])
+def test_a_name_that_no_host_can_have_is_refused(host: str) -> None:
+    """As an address that has to be corrected, and not as a bug."""
+    with pytest.raises(Unreachable, match="the request cannot be sent: no host can have this name"):
+        http_route(f"http://{host}/v1", {})
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # uvloop's lookups are not Python's

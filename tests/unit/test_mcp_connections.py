@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 import trustme
 from support.mcp_process import free_port, served
 from support.paths import ROOT
+from support.raw_server import CLOSE, raw_server
 
 from crewrun import Agent
 from crewrun.errors import DefinitionError, ToolFailed
+from crewrun.fingerprint import fingerprint
 from crewrun.mcp.server import McpServer
-from crewrun.mcp.servers import close_servers, close_servers_sync
+from crewrun.mcp.servers import close_idle_servers, close_servers, close_servers_sync
 from crewrun.mcp.tools import McpTool, tools_of, tools_of_sync
 from crewrun.testing import calls, scripted
 from crewrun.tools.tool_failure import ToolFailure
@@ -111,6 +114,47 @@ async def test_a_repeatable_call_that_kills_each_server_is_given_up(tmp_path: Pa
     assert len(lines(tmp_path / "starts")) == 3
 
 
+async def test_a_tool_is_the_same_whoever_lists_it(tmp_path: Path) -> None:
+    """Its recorded results are found again, whichever agent's choice came first."""
+    (chosen,) = await tools_of(bare(tmp_path, tools=("echo",), written_at="crew.yaml:3"))
+    assert fingerprint(chosen) == fingerprint(McpTool.of(bare(tmp_path), chosen.listed))
+
+
+async def test_a_filter_that_raises_is_named(tmp_path: Path) -> None:
+    """With the tool that it saw, and its line."""
+    server = bare(tmp_path, tools=lambda agent, name, tool: tool["title"])
+    with pytest.raises(ToolFailed, match=r"tool_filter failed at the tool 'echo': .*test_mcp_.*: KeyError: 'title'"):
+        await tools_of(server)
+
+
+async def test_a_session_in_use_stays_open(tmp_path: Path) -> None:
+    """A run that ends leaves the calls of other kickoffs alone."""
+    by_name = await tools(bare(tmp_path))
+    results: list[Any] = []
+
+    async def call() -> None:
+        results.append(await by_name["count"].arun(name="frogs", seconds=0.3))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        while not lines(tmp_path / "log"):
+            await anyio.sleep(0.01)
+        await close_idle_servers()
+    assert results == ["counted frogs"]
+    await close_idle_servers()
+    await by_name["echo"].arun(text="a")
+    assert len(lines(tmp_path / "starts")) == 2
+
+
+async def test_two_agents_list_a_server_that_has_a_session_for_each_row(tmp_path: Path) -> None:
+    """At once, outside of rows; the first of them closes what both use."""
+    server = bare(tmp_path, sessions="row")
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(tools_of, server)
+    assert "echo" in await tools(server)
+
+
 async def test_a_server_that_is_not_ready_in_time(tmp_path: Path) -> None:
     """It is named with the time that it had; its process is gone."""
     server = McpServer(transport="stdio", name="sleepy", command="sleep", args=("60",), connect_timeout_s=0.2)
@@ -170,6 +214,24 @@ async def test_a_private_address_needs_to_be_allowed() -> None:
         await tools(server)
 
 
+async def test_verify_is_a_bundle_of_certificates(tmp_path: Path) -> None:
+    """By which a server is known that no public authority has signed; one that is missing is named."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    reply = b"HTTP/1.1 418 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    async with raw_server([reply, CLOSE], tls=context) as listening:
+        fields: dict[str, Any] = {"url": f"https://127.0.0.1:{listening.port}/mcp", "allow_private": True}
+        for verify, problem in (
+            (True, "certificate verify failed"),
+            (str(tmp_path / "ca.pem"), "Server returned an error response"),
+            (False, "Server returned an error response"),
+            ("no.pem", "verify: 'no.pem': No such file or directory"),
+        ):
+            with pytest.raises(ToolFailed, match=problem):
+                await tools(McpServer(transport="http", name="inner", verify=verify, **fields))
+
+
 async def test_nobody_at_a_url() -> None:
     """Three tries, then the reason."""
     url = f"http://127.0.0.1:{free_port()}/mcp"
@@ -193,24 +255,3 @@ def test_fields_that_do_not_fit(fields: dict[str, Any]) -> None:
     """Are refused when the server is declared."""
     with pytest.raises(DefinitionError, match="MCP server 'frogs'"):
         McpServer(name="frogs", **fields)
-
-
-@pytest.mark.parametrize("transport", ["streamable-http", "sse"])
-async def test_a_certificate_of_the_users_own_authority(tmp_path: Path, transport: str) -> None:
-    """It is refused, unless `verify` names the authority, or is False."""
-    authority, bundle, certificate = trustme.CA(), tmp_path / "bundle.pem", tmp_path / "certificate.pem"
-    authority.cert_pem.write_to_path(bundle)
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-
-    def server(verify: bool | str) -> McpServer:
-        kind: Any = "sse" if transport == "sse" else "http"
-        return McpServer(transport=kind, name=f"by {verify}", url=url, allow_private=True, verify=verify)
-
-    with served(transport, "--certificate", str(certificate)) as url:
-        assert "echo" in await tools(server(str(bundle)))
-        assert "echo" in await tools(server(verify=False))
-        with pytest.raises(ToolFailed, match="certificate"):
-            await tools(server(verify=True))
-        with pytest.raises(ToolFailed, match="there is no file 'nowhere'"):
-            await tools(server("nowhere"))
-        await close_servers()

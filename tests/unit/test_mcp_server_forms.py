@@ -12,6 +12,7 @@ from crewrun.mcp import MCPServerHTTP, MCPServerSSE, MCPServerStdio, create_stat
 from crewrun.mcp.forms import as_server
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.tool_names import tool_name
+from crewrun.redaction.redactor import redact
 
 SERVERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "URL": ("https://api.example.com/mcp", {"transport": "http", "name": "api_example_com_mcp", "tools": None}),
@@ -110,6 +111,10 @@ def digest(**fields: Any) -> str:
         pytest.param({}, {"env": {"PATH": "ours"}}, True, id="an inherited variable"),
         pytest.param({"args": ["--api-key", "1"]}, {"args": ["--api-key", "2"]}, True, id="a secret argument"),
         pytest.param({"args": ["--token=1"]}, {"args": ["--token=2"]}, True, id="a secret in an argument"),
+        pytest.param(
+            {"args": ["-e", "A_TOKEN=1"]}, {"args": ["-e", "A_TOKEN=2"]}, True, id="a secret variable in an argument"
+        ),
+        pytest.param({"env": {"HUB_PAT": "1"}}, {"env": {"HUB_PAT": "2"}}, True, id="a personal access token"),
         pytest.param({"url": "https://h/a"}, {"url": "https://h/b"}, False, id="URLs"),
         pytest.param({"url": "https://h?api_key=1"}, {"url": "https://h?api_key=2"}, True, id="a secret in a URL"),
         pytest.param(
@@ -127,6 +132,29 @@ def test_a_fingerprint_has_what_decides_results(
     """Renewing a secret must not run rows again; another server must."""
     monkeypatch.setenv("PATH", "ours")
     assert (digest(**one) == digest(**other)) is is_same
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (["run", "-e", "HUB_TOKEN=SECRET", "hub"], "run -e HUB_TOKEN=… hub"),
+        (["--env=HUB_PAT=SECRET", "hub"], "--env=HUB_PAT=… hub"),
+        (["https://h/mcp?key=SECRET"], "https://h/mcp?key=…"),
+        (["--header", "Authorization: Bearer SECRET"], "--header Authorization: …"),
+        (["--header=X-Api-Key:SECRET"], "--header=X-Api-Key:…"),
+        (["--api-key", "SECRET==", "-v"], "--api-key … -v"),
+        (["--token=SECRET"], "--token=…"),
+        (["postgresql://ann:SECRET@db/shop"], "postgresql://…@db/shop"),
+        (["--port=80", "C:/data", "a:b", "https://h/mcp"], "--port=80 C:/data a:b https://h/mcp"),
+    ],
+)
+def test_a_secret_in_a_command_line_is_seen_by_nobody(args: list[str], shown: str) -> None:
+    """Neither in messages nor by models, which see the server's name; and it is redacted wherever else it appears."""
+    secret = "hush-0123456789"
+    server = as_server({"command": "x", "args": [arg.replace("SECRET", secret) for arg in args]})
+    assert server.place == f"x {shown}"
+    assert secret not in server.name
+    assert secret not in redact(" ".join(server.args))
 
 
 def test_agents_without_servers_keep_their_fingerprint() -> None:

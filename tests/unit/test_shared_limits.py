@@ -5,6 +5,7 @@ tests/commands/test_runs_of_one_account.py. Everything runs on a virtual clock.
 """
 
 import fcntl
+import json
 import os
 import random
 import subprocess
@@ -30,7 +31,7 @@ from crewrun.limits.account import Account, account_of, key_digest
 from crewrun.limits.local_limiter import LocalLimiter
 from crewrun.limits.permit import CallResult
 from crewrun.limits.rate_limiter import RateLimiter
-from crewrun.limits.shared_file import boot_id, read_state
+from crewrun.limits.shared_file import SCHEMA, boot_id, read_state
 from crewrun.limits.shared_limits import SharedLimits
 from crewrun.limits.shared_state import SharedState
 from crewrun.llm.options import GatewayOptions, own_limiters
@@ -319,7 +320,21 @@ def test_a_file_that_is_deleted_is_made_again(tmp_path: Path) -> None:
     shared = told(tmp_path)
     (tmp_path / "4711.json").unlink()
     shared.tell(300, None, 101.0, 101.0)
-    assert on_disk(tmp_path).requests.per_min == 300
+    state = on_disk(tmp_path)
+    assert (state.model, state.requests.per_min, state.estimator.began) == ("openai/fake", 300, 101.0)
+
+
+def test_a_rate_that_another_machine_has_found_out_is_on_its_clock(tmp_path: Path) -> None:
+    """As in a home directory that both have, an hour after it: its clock may be years ahead."""
+    shared = told(tmp_path, None, None)
+    state = SharedState(used_on=time.time() - 3600)
+    for number in range(1, 6):
+        state.estimator.refused(1e9 + number, 1e9 + number, number, 1e9 + number, in_vain=False)
+    assert state.is_limiting
+    body = json.dumps({"boot": "another", **state.to_json()}).encode()
+    (tmp_path / "4711.json").write_bytes(b"%b %d\n%b\n" % (SCHEMA.encode(), crc32(body), body))
+    at, hold = shared.earliest(10, 1, 101.0)
+    assert (101.0 < at < 110.0, hold) == (True, "rate")
 
 
 def test_a_week_later_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,11 @@ DEFAULT = CollectorOptions("http://localhost:4318/v1/traces")
             replace(DEFAULT, certificate="a", client_certificate="b", client_key="c"),
             id="certificates",
         ),
+        pytest.param(
+            {f"{OWN}ENDPOINT": "https://ann:p%40ss@otel/v1/traces", f"{ALL}HEADERS": "a=b"},
+            replace(DEFAULT, url="https://otel/v1/traces", headers={"Authorization": "Basic YW5uOnBAc3M=", "a": "b"}),
+            id="a login",
+        ),
         pytest.param({"OTEL_TRACES_EXPORTER": "none"}, None, id="no traces"),
         pytest.param({"OTEL_TRACES_EXPORTER": "console,otlp"}, DEFAULT, id="ours among others"),
     ],
@@ -58,6 +63,8 @@ def test_where_traces_go(env: dict[str, str], options: CollectorOptions | None) 
         pytest.param({f"{ALL}ENDPOINT": "otel:4318"}, "needs to be the URL of a collector", id="no URL"),
         pytest.param({f"{OWN}ENDPOINT": "http://otel:port"}, "TRACES_ENDPOINT: needs to be the URL", id="no port"),
         pytest.param({f"{ALL}COMPRESSION": "zip"}, "needs to be one of none, gzip, deflate", id="compression"),
+        pytest.param({f"{ALL}HEADERS": "key=a\nb"}, "HEADERS has characters that a header cannot have", id="a line"),
+        pytest.param({f"{ALL}HEADERS": "key=%E2%80%A6"}, "HEADERS has characters that", id="no Latin"),
         pytest.param({"OTEL_TRACES_EXPORTER": "zipkin"}, "crewrun sends by otlp, or none", id="another exporter"),
     ],
 )

@@ -17,7 +17,7 @@ from crewrun.errors import DefinitionError
 
 
 def load(folder: str, strict: bool = False) -> Definition:
-    """The crew or flow of `folder`. Raises DefinitionError if there is none, or several, which it lists."""
+    """The crew or flow of `folder`. Raises DefinitionError if it has no or several ones, which are listed."""
     if flow_project.is_flow_project(folder):
         return flow_project.load(folder)
     projects = crewai_project.projects_in(folder)

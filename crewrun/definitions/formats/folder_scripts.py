@@ -25,7 +25,7 @@ def mains_of(folder: str, project: ProjectFile) -> list[str]:
 
 
 def script_in(folder: str, project: ProjectFile) -> str | None:
-    """The file about a crew in `folder`, its `src` or a folder of these; None if there is none.
+    """The file about a crew in `folder`, its `src` or a folder of these; None without one.
 
     Of several it is the one with the most likely name. Raises DefinitionError with a list if that decides nothing.
     """

@@ -33,7 +33,7 @@ class ProjectFile:
 
 
 def read_project(folder: str) -> ProjectFile:
-    """What the pyproject.toml in `folder` says; empty if there is none or it is not valid TOML."""
+    """What the pyproject.toml in `folder` says; empty without one, or if it is not valid TOML."""
     file = path_in(folder, "pyproject.toml")
     if not os.path.isfile(file):
         return ProjectFile()

@@ -17,7 +17,7 @@ class CrewKickoffStartedEvent(CrewBaseEvent):
     """A kickoff begins with `inputs`, as the caller gave them."""
 
     type: Literal["crew_kickoff_started"] = "crew_kickoff_started"
-    inputs: Mapping[str, Any] | None = None
+    inputs: Mapping[Any, Any] | None = None  # copied by pydantic, so that handlers may change it
 
 
 class CrewKickoffCompletedEvent(CrewBaseEvent):

@@ -17,7 +17,7 @@ class FlowStartedEvent(FlowEvent):
     """A flow begins with `inputs`."""
 
     type: str = "flow_started"
-    inputs: Mapping[str, Any] | None = None
+    inputs: Mapping[Any, Any] | None = None  # copied by pydantic, so that handlers may change it
 
 
 class FlowFinishedEvent(FlowEvent):

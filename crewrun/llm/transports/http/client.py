@@ -15,7 +15,9 @@ from crewrun.llm.transports.http.pool import CONNECT_S, ConnectionPool, UnknownH
 # may be those of a server that was at work on the request: whether it is sent again, and perhaps paid twice, is for the
 # caller to decide.
 KEPT_S = 1.0
-_ROUND_TRIP_S = 1.0
+# For the ways of a packet that take longer than when the connection was made; no model has answered by then.
+_DELAY_S = 0.1
+_LONGEST_ROUND_TRIP_S = 1.0
 
 
 class DirectClient:
@@ -37,7 +39,8 @@ class DirectClient:
             try:
                 return await self._post(connection, route, body)
             except ConnectionBroke as broke:
-                was_stale = kept_s >= self._kept_s and self._loop.time() - sent_at <= _ROUND_TRIP_S
+                ended_s = self._loop.time() - sent_at
+                was_stale = kept_s >= self._kept_s and ended_s <= _round_trip_s(connection)
                 if not (broke.is_untouched and was_stale):
                     raise _broken(broke, connection, route) from broke
         connection = await self._connect(route)
@@ -63,6 +66,11 @@ class DirectClient:
             return await self._pool.connect(route.origin)
         except (UnknownHost, OSError) as failed:
             raise _not_connected(failed, route.name) from failed
+
+
+def _round_trip_s(connection: HttpConnection) -> float:
+    """How long after a request the end of a stale connection may come to light."""
+    return min(2 * connection.round_trip_s + _DELAY_S, _LONGEST_ROUND_TRIP_S)
 
 
 def _broken(broke: ConnectionBroke, connection: HttpConnection, route: HttpRoute) -> CallError:

@@ -49,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         "_pieces",
         "_reply",
         "idle_since",
+        "round_trip_s",
         "status",
         "transport",
     )
@@ -57,7 +58,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._reply: asyncio.Future[_RawReply] | None = None
-        self.idle_since = 0.0
+        self.idle_since = self.round_trip_s = 0.0
         self._begin()
 
     @property

@@ -93,6 +93,7 @@ def http_route(url: str, headers: Mapping[str, str], proxy: str | None = None) -
 
 def _ascii_host(host: str, name: str) -> str:
     try:
-        return host if host.isascii() else host.encode("idna").decode()
+        name_on_wire = host.encode("idna").decode()  # which also refuses empty and long parts
+        return host if host.isascii() else name_on_wire
     except UnicodeError:
         raise Unreachable(f"{name}: the request cannot be sent: no host can have this name") from None

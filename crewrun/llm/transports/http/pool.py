@@ -70,16 +70,20 @@ class ConnectionPool:
         """
         try:
             async with asyncio.timeout(CONNECT_S):
+                addresses = await self._addresses(origin)
+                began = self._loop.time()
                 made = await start_connection(
-                    await self._addresses(origin),
+                    addresses,
                     happy_eyeballs_delay=_NEXT_ADDRESS_S,
                     interleave=1,
                     loop=self._loop,
                 )
-                return await self._opened(origin, made)
-        except (UnknownHost, OSError):
-            # The name may lead elsewhere by now, or be found again: nobody is to wait five minutes for that.
-            self._lookups.pop((origin.host, origin.port), None)
+                round_trip_s = self._loop.time() - began
+                connection = await self._opened(origin, made)
+                connection.round_trip_s = round_trip_s
+                return connection
+        except OSError:
+            self._forget_addresses(origin)  # the name may lead elsewhere by now
             raise
 
     async def aclose(self) -> None:
@@ -110,6 +114,7 @@ class ConnectionPool:
         made_at, lookup = self._lookups.get(key, (0.0, None))
         if lookup is None or self._loop.time() - made_at > _ADDRESSES_S:
             lookup = self._loop.create_task(self._look_up(origin))
+            lookup.add_done_callback(lambda ended: self._drop_failed(origin, ended))
             self._lookups[key] = self._loop.time(), lookup
         try:
             return await asyncio.shield(lookup)
@@ -118,6 +123,17 @@ class ConnectionPool:
 
     async def _look_up(self, origin: Origin) -> Sequence[AddrInfoType]:
         return await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+
+    def _drop_failed(self, origin: Origin, lookup: asyncio.Task[Sequence[AddrInfoType]]) -> None:
+        """Keep no failure: the name server may be back for the next connection."""
+        if lookup.cancelled() or lookup.exception() is not None:
+            self._forget_addresses(origin)
+
+    def _forget_addresses(self, origin: Origin) -> None:
+        """Have the next connection look up its address again, unless somebody does so just now."""
+        _, lookup = self._lookups.get((origin.host, origin.port), (0.0, None))
+        if lookup is not None and lookup.done():
+            del self._lookups[origin.host, origin.port]
 
     def _close_idle(self) -> None:
         """Close connections that have had nothing to do for long."""

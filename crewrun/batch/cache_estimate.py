@@ -99,8 +99,8 @@ class CacheEstimator:
         prefix.prompt_tokens += calls * prompt_tokens
 
     def estimate(self, each: float, prompt_tokens: float) -> CacheEstimate | None:
-        """The estimate for a run with that many `prompt_tokens`, in which each sampled row stands for `each` rows; None if
-        nothing will be cached.
+        """The estimate for a run with that many `prompt_tokens`, in which each sampled row stands for `each` rows;
+        None if nothing will be cached.
         """
         hits = [one for prefix in self._prefixes.values() if (one := _hits(prefix, each)) is not None]
         if not hits or not prompt_tokens:

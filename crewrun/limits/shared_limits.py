@@ -28,8 +28,8 @@ from crewrun.limits.slot_window import SLOT_S
 from crewrun.wording import duration
 
 T = TypeVar("T")
-# Others hold the file for a tenth of a millisecond, longer if they are taken off the CPU in between. One that has it for
-# longer than _STUCK_S has been stopped; until it goes on, this process does without.
+# Others hold the file for a tenth of a millisecond, longer if they are taken off the CPU in between. One that has it
+# for longer than _STUCK_S has been stopped; until it goes on, this process does without.
 _BUSY_S = 0.003
 _STUCK_S = 0.25
 # As long as no limit is known.

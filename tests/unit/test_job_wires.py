@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -9,14 +10,14 @@ import pytest
 from aiohttp import web
 from support.job_http import served
 
-from crewrun.errors import BadRequest, ModelNotFound, ModelRefused
+from crewrun.errors import AuthRefused, BadRequest, CallError, ModelNotFound, ModelRefused, RateLimited, ServerError
 from crewrun.llm.batch_jobs.accounts import Account, account_of, jobs_of
 from crewrun.llm.batch_jobs.gemini_api import GeminiBatches
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import METADATA_KEY, BatchApi, Job, JobProblem, JobState, Line, LineEnd, LineResult
 from crewrun.llm.batch_jobs.mistral_api import MistralBatches
 from crewrun.llm.batch_jobs.openai_api import OpenAIBatches
-from crewrun.llm.batch_jobs.openai_wires import AZURE, TOGETHER
+from crewrun.llm.batch_jobs.openai_wires import AZURE, OPENAI, TOGETHER
 from crewrun.llm.endpoints import resolve
 from crewrun.llm.model_fields import ModelFields
 
@@ -150,6 +151,25 @@ def test_a_job_without_metadata_is_known_by_the_name_of_its_file(name: str) -> N
 
     pages = {"/files": {"data": files}, "/batches": jobs if name == "together" else {"data": jobs, "has_more": False}}
     assert answered(name, pages, listed) == {"other": None, entry["id"]: INTENT}
+
+
+@pytest.mark.parametrize(
+    ("status", "raises"), [(403, AuthRefused), (429, RateLimited), (500, ServerError), (404, None), (405, None)]
+)
+def test_a_file_that_is_not_shown_to_us_may_be_ours(status: int, raises: type[CallError] | None) -> None:
+    """Then its job may be too, and nothing is sent again; unlike one that is not there."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/batches"):
+            return web.json_response({"data": [{**OF_AZURE, "status": "in_progress"}], "has_more": False})
+        return web.json_response({"error": {"message": "no"}}, status=status)
+
+    async def names() -> list[str | None]:
+        async with served(answer) as http:
+            return [job.metadata.get(METADATA_KEY) async for job in OpenAIBatches(http, OPENAI).jobs(0.0)]
+
+    with pytest.raises(raises) if raises else nullcontext():
+        assert anyio.run(names) == [None]
 
 
 def test_a_file_that_azure_cannot_read_is_said() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from crewrun.errors import BadRequest, CallError, ServerError, TransientError
+from crewrun.errors import AuthRefused, BadRequest, CallError, QuotaExhausted, ServerError, TransientError
 from crewrun.llm.batch_jobs.entries import Entry, jobs_since, results_of, unix_time
 from crewrun.llm.batch_jobs.http import JobsHttp
 from crewrun.llm.batch_jobs.job import METADATA_KEY, Job, JobProblem, JobState, Line, LineEnd, LineResult, text_of
@@ -125,8 +125,8 @@ class OpenAIBatches:
         """The intent of an upload of ours, for a job at a server that keeps no metadata."""
         try:
             name = _NAME.fullmatch(text_of((await self._http.json("GET", f"/files/{file_id}")).get("filename")))
-        except TransientError:
-            raise
+        except (TransientError, AuthRefused, QuotaExhausted):
+            raise  # the job may be ours: its lines must not be sent again
         except CallError:
             return None  # it shows no files, or not this one
         return name[1] if name else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 from functools import cache
 
 
@@ -28,6 +29,8 @@ def tls_context() -> ssl.SSLContext:
     """The context of all connections of the process: reading the certificates takes 20 ms."""
     context = _ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.sessions = {}
+    if sys.version_info >= (3, 13):  # as `ssl.create_default_context` does since then
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     context.load_default_certs()
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -85,13 +85,27 @@ def _at_provider(number: int, lines: int, run: str) -> str:
     return f"{jobs} with {lines:,} requests may still be at the provider"
 
 
-async def close_jobs(jobs: RunJobs, *, cancels: bool, cancels_unclaimed: bool) -> list[str]:
+async def close_jobs(jobs: RunJobs, *, cancels: bool, cancels_unclaimed: bool, is_complete: bool) -> list[str]:
     """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them.
 
-    `cancels_unclaimed` is about those of models that this session has not called.
+    `cancels_unclaimed` is about those of models that this session has not called; `is_complete` says that it has got
+    to all rows.
     """
     await jobs.finish()
-    return await _close_own(jobs, cancels=cancels) + await _close_unclaimed(jobs, cancels=cancels_unclaimed)
+    notes = await _close_own(jobs, cancels=cancels) + await _close_unclaimed(jobs, cancels=cancels_unclaimed)
+    return notes + await _name_unused(jobs) if is_complete else notes
+
+
+async def _name_unused(jobs: RunJobs) -> list[str]:
+    """What was sent for a crew that has been changed since."""
+    number = await jobs.unused()
+    if not number:
+        return []
+    answers, them = f"{number:,} answer{'' if number == 1 else 's'}", "it" if number == 1 else "them"
+    return [
+        f"warning: {answers} of earlier batch jobs not used: no row has asked for {them}, as when the crew was "
+        "changed; billed, and not in the costs here"
+    ]
 
 
 async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:

@@ -126,7 +126,10 @@ class Session:
                 await engine.run()
                 if self._jobs is not None:
                     self._notes += await close_jobs(
-                        self._jobs, cancels=self._cancels_jobs, cancels_unclaimed=self._settings.cancel_jobs
+                        self._jobs,
+                        cancels=self._cancels_jobs,
+                        cancels_unclaimed=self._settings.cancel_jobs,
+                        is_complete=self._stop.reason is None and self._source.is_whole,
                     )
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed

@@ -470,8 +470,8 @@ class BatchFlags:
         Flag(
             Panel.MONEY,
             Kind.SWITCH,
-            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there. At any end, "
-            "cancel those of models that the crew does not call any more.",
+            "When a signal stops the run, cancel its batch jobs at the provider; else they go on there. Also "
+            "cancel, once all rows wait or have ended, those of models that the crew does not call any more.",
             concerns_calls=True,
         ),
     ] = False

@@ -129,7 +129,7 @@ class RowEvent(NamedTuple):
         row           Row          Outcome, when failed too
         crew, flow    TargetRun    CrewOutput, or what a flow returns
         method        MethodOfRow  what it returns
-        task          TaskOfRow    TaskOutput                         None if its condition was not met
+        task          TaskOfRow    TaskOutput                         a task whose condition is not met has no events
         agent         AgentAtWork  the answer's text
         call          ChatRequest  Answer                             `retry`: Retry, `wait`: Waited
         tool          ToolUse      ToolResult, when failed too        None when it failed with an exception

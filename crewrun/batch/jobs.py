@@ -85,30 +85,9 @@ def _at_provider(number: int, lines: int, run: str) -> str:
     return f"{jobs} with {lines:,} requests may still be at the provider"
 
 
-async def close_jobs(jobs: RunJobs, *, cancels: bool, cancels_unclaimed: bool, is_complete: bool) -> list[str]:
-    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them.
-
-    `cancels_unclaimed` is about those of models that this session has not called; `is_complete` says that it has got
-    to all rows.
-    """
+async def close_jobs(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    """No row waits any more: leave the jobs to the provider, or have it cancel them. Returns what to say of them."""
     await jobs.finish()
-    notes = await _close_own(jobs, cancels=cancels) + await _close_unclaimed(jobs, cancels=cancels_unclaimed)
-    return notes + await _name_unused(jobs) if is_complete else notes
-
-
-async def _name_unused(jobs: RunJobs) -> list[str]:
-    """What was sent for a crew that has been changed since."""
-    number = await jobs.unused()
-    if not number:
-        return []
-    answers, them = f"{number:,} answer{'' if number == 1 else 's'}", "it" if number == 1 else "them"
-    return [
-        f"warning: {answers} of earlier batch jobs not used: no row has asked for {them}, as when the crew was "
-        "changed; billed, and not in the costs here"
-    ]
-
-
-async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:
     number, lines = jobs.unanswered
     if not number:
         return []
@@ -124,7 +103,8 @@ async def _close_own(jobs: RunJobs, *, cancels: bool) -> list[str]:
     return [f"{what}: being cancelled; answers that they have by then are billed, and the same command uses them"]
 
 
-async def _close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
+async def close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
+    """As `close_jobs`, for open jobs of earlier sessions whose models were not called in this one."""
     unclaimed = jobs.unclaimed
     if not unclaimed:
         return []
@@ -144,6 +124,18 @@ async def _close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
             f"warning: {what}: {number - ended:,} of them could not be cancelled with the addresses and keys of now"
         ]
     return [f"{what}: cancelled, or ended before; answers that they have by then are billed"]
+
+
+async def name_unused(jobs: RunJobs) -> list[str]:
+    """Once all rows have ended: what to say of answers to requests that the crew does not make any more."""
+    number = await jobs.unused()
+    if not number:
+        return []
+    answers, them = f"{number:,} answer{'' if number == 1 else 's'}", "it" if number == 1 else "them"
+    return [
+        f"warning: {answers} of earlier batch jobs not used: no row has asked for {them}, as when the crew was "
+        "changed; billed, and not in the costs here"
+    ]
 
 
 def _endpoint_at(route: str) -> Endpoint | None:

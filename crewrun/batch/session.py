@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
-from crewrun.batch.jobs import close_jobs, open_jobs
+from crewrun.batch.jobs import close_jobs, close_unclaimed, name_unused, open_jobs
 from crewrun.batch.locations import Places, real_path
 from crewrun.batch.metrics import MetricsWatcher
 from crewrun.batch.preparation import PreparedRun
@@ -125,12 +125,7 @@ class Session:
                     await self._begin_jobs(self._jobs, engine, watching)
                 await engine.run()
                 if self._jobs is not None:
-                    self._notes += await close_jobs(
-                        self._jobs,
-                        cancels=self._cancels_jobs,
-                        cancels_unclaimed=self._settings.cancel_jobs,
-                        is_complete=self._stop.reason is None and self._source.is_whole,
-                    )
+                    self._notes += await self._close_jobs(self._jobs)
             except (OutputFailed, JournalDamaged) as failed:
                 error = failed
             finally:
@@ -160,10 +155,19 @@ class Session:
             jobs.on_all_sent = partial(self._stop.request, DETACHED)
         watching.start_soon(jobs.run)
 
-    @property
-    def _cancels_jobs(self) -> bool:
-        """Whether the jobs end with the run."""
-        return self._settings.cancel_jobs and self._stop.reason is not None and self._stop.reason.is_signal
+    async def _close_jobs(self, jobs: RunJobs) -> list[str]:
+        """Leave the jobs to the provider, or have it cancel them. Returns what to say of them.
+
+        Of models that were not called there is something to say once every row has called what it calls.
+        """
+        cancels, reason = self._settings.cancel_jobs, self._stop.reason
+        is_signal = reason is not None and reason.is_signal
+        notes = await close_jobs(jobs, cancels=cancels and is_signal)
+        if reason is None or reason is DETACHED or (cancels and is_signal):
+            notes += await close_unclaimed(jobs, cancels=cancels)
+        if reason is None and self._source.is_whole:
+            notes += await name_unused(jobs)
+        return notes
 
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
         deadline_s = self._run.options.deadline_s

@@ -6,8 +6,7 @@ from typing import Any
 
 from crewrun.messages import Message, Part, in_parts
 
-# Between text and pictures in the journal. The control character is not in texts for models, and journals of older
-# versions have no such results.
+# Between text and pictures in the journal. Journals of older versions have no text with it, as good as certainly.
 _MARK = "\x1epictures:"
 
 
@@ -30,13 +29,13 @@ def pictures_of(value: Any) -> tuple[str, ...]:
 
 
 def as_recorded(text: str, pictures: tuple[str, ...]) -> str:
-    """A result as the journal has it."""
-    return f"{text}{_MARK}{json.dumps(pictures)}" if pictures else text
+    """A result as the journal has it; a page that a tool has read may have the mark itself."""
+    return f"{text}{_MARK}{json.dumps(pictures)}" if pictures or _MARK in text else text
 
 
 def of_record(recorded: str) -> tuple[str, tuple[str, ...]]:
     """The text and the pictures of a result in the journal."""
-    text, mark, pictures = recorded.partition(_MARK)
+    text, mark, pictures = recorded.rpartition(_MARK)
     return (text, tuple(json.loads(pictures))) if mark else (recorded, ())
 
 

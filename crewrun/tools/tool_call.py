@@ -29,8 +29,7 @@ _SHOWN_ERROR_CHARS = 2000
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """The result of one call, as text for the model. With `is_answer` it is the agent's final answer, with `is_shared`
-    that of an equal call, with `is_replayed` that of an earlier session. `pictures` are data
-    URLs.
+    that of an equal call, with `is_replayed` that of an earlier session. `pictures` are data URLs.
     """
 
     text: str

@@ -170,6 +170,18 @@ def test_answers_that_a_changed_crew_does_not_ask_for_are_counted(place: Place, 
     assert f"warning: {4 - collected} answers of earlier batch jobs not used: no row has asked" in place.stderr
 
 
+def test_a_run_that_stops_early_says_nothing_of_models_that_it_has_not_called_yet(place: Place) -> None:
+    """Its rows may call them in the next session, so their jobs go on."""
+    leave_a_job(place)
+    place.crew(llm="gpt-4.1")
+    place.batch(*JOBS, "--cancel-jobs", "--budget", "0.0000001", code=5)
+    assert "gpt-4.1-mini" not in place.stderr
+    place.crew()
+    place.mock.advance(3600)
+    place.batch(*JOBS)
+    assert place.mock.ledger(last=0)["totals"]["lines"] == 4
+
+
 def test_a_report_says_that_jobs_are_open(place: Place) -> None:
     """Their rows have no result yet."""
     leave_a_job(place)

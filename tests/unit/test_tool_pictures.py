@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crewrun import LLM, Agent, Crew, Task
 from crewrun.errors import BadRequest
@@ -63,6 +65,14 @@ def test_the_journal_has_them_with_the_text() -> None:
     assert of_record(recorded) == ("two frogs", (PICTURE, PICTURE))
     assert without_pictures(recorded) == "two frogs\n[with 2 pictures]"
     assert of_record("a text of before") == ("a text of before", ())
+
+
+@given(st.text(), st.text(), st.lists(st.text(), max_size=2))
+def test_any_text_is_read_as_it_was_recorded(before: str, after: str, pictures: list[str]) -> None:
+    """Also one of a page that pretends to have pictures."""
+    text = f"{before}\x1epictures:{after}"
+    assert of_record(as_recorded(text, tuple(pictures))) == (text, tuple(pictures))
+    assert of_record(as_recorded(before, tuple(pictures))) == (before, tuple(pictures))
 
 
 def _pictures(request: ChatRequest) -> int:

@@ -197,7 +197,7 @@ class Session:
     async def _finish_watched(
         self, sink: Sink, reason: StopReason | None, error: Failure | None, signals: AsyncIterator[signal.Signals]
     ) -> tuple[int, Failure | None]:
-        """As `_finish_results`, and wait for listeners. Either may take a while; meanwhile signals are answered."""
+        """As `_finish_results`, and wait for listeners. Either may take a while, during which signals are answered."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(FinishWatcher(signals, self._run.request.say, self._stop.is_hurried).watch)
             try:

@@ -211,7 +211,7 @@ class RunJobs:
 
     async def end_unclaimed(self, find: Callable[[str], Endpoint | None]) -> int:
         """Ask the provider to end those jobs, without waiting for that. Returns how many it has been asked for, or have
-        ended. `find` gives an endpoint of a route whose name it gets, None if there is none any more.
+        ended. `find` gives an endpoint of a route whose name it gets, None if there no longer is one.
         """
         count = 0
         for job in self.unclaimed:

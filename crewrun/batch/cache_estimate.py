@@ -76,7 +76,7 @@ class CacheEstimator:
         self._row += 1
 
     def add(self, request: ChatRequest, calls: float, prompt_tokens: float) -> None:
-        """Take `calls` of a row that begin as `request` does, each with so many tokens in its prompt.
+        """Take `calls` of a row that begin as `request` does, each with `prompt_tokens` in its prompt.
 
         Lines of batch jobs are not counted: the provider runs them side by side.
         """
@@ -99,8 +99,8 @@ class CacheEstimator:
         prefix.prompt_tokens += calls * prompt_tokens
 
     def estimate(self, each: float, prompt_tokens: float) -> CacheEstimate | None:
-        """The estimate for a run of so many `prompt_tokens`, in which each sampled row stands for `each` rows; None if
-        nothing will be cached.
+        """The estimate for a run with that many `prompt_tokens`, in which each sampled row stands for `each` rows;
+        None if nothing will be cached.
         """
         hits = [one for prefix in self._prefixes.values() if (one := _hits(prefix, each)) is not None]
         if not hits or not prompt_tokens:

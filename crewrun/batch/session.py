@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
-from crewrun.batch.jobs import close_jobs, close_unclaimed, open_jobs
+from crewrun.batch.jobs import close_jobs, close_unclaimed, name_unused, open_jobs
 from crewrun.batch.locations import Places, real_path
 from crewrun.batch.metrics import MetricsWatcher
 from crewrun.batch.preparation import PreparedRun
@@ -168,6 +168,8 @@ class Session:
             self._jobs_left, notes = jobs.unanswered[0], []  # the report says it in its first line
         if reason is None or reason is DETACHED or (cancels and is_signal):
             notes += await close_unclaimed(jobs, cancels=cancels)
+        if reason is None and self._source.is_whole:
+            notes += await name_unused(jobs)
         return notes
 
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
@@ -198,7 +200,7 @@ class Session:
     async def _finish_watched(
         self, sink: Sink, reason: StopReason | None, error: Failure | None, signals: AsyncIterator[signal.Signals]
     ) -> tuple[int, Failure | None]:
-        """As `_finish_results`, and wait for listeners. Either may take a while; meanwhile signals are answered."""
+        """As `_finish_results`, and wait for listeners. Either may take a while, during which signals are answered."""
         async with anyio.create_task_group() as watching:
             watching.start_soon(FinishWatcher(signals, self._run.request.say, self._stop.is_hurried).watch)
             try:

@@ -67,7 +67,7 @@ class LocalLimiters(RunLimits):
             self.budget.settle(permit.hold, None)
 
     def hold_calls_to(self, most: int) -> None:
-        """Have at most so many live calls of each model in flight; before the first call."""
+        """Have at most `most` live calls of each model in flight; before the first call."""
         self._options = replace(self._options, max_calls=most)
 
     def is_idle(self) -> bool:

@@ -2,7 +2,7 @@
 
 A limit per minute is a bucket: what was let through between two moments when it was empty is what flowed in, so that
 count over that time is the limit, whatever happened in between. Near the measured rate the approach is cubic, as
-in https://www.rfc-editor.org/rfc/rfc9438: up to it, long beside it, then ever faster beyond it.
+in https://www.rfc-editor.org/rfc/rfc9438: up to it, long near it, then ever faster beyond it.
 
 How many may be in flight is `concurrency_limit`'s; limits that are known are windows in `limits`.
 """

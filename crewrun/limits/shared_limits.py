@@ -28,8 +28,8 @@ from crewrun.limits.slot_window import SLOT_S
 from crewrun.wording import duration
 
 T = TypeVar("T")
-# Others hold the file for a tenth of a millisecond, longer if they are taken off the CPU meanwhile. One that has it for
-# longer than _STUCK_S has been stopped; until it goes on, this process does without.
+# Others hold the file for a tenth of a millisecond, longer if they are taken off the CPU in between. One that has it
+# for longer than _STUCK_S has been stopped; until it goes on, this process does without.
 _BUSY_S = 0.003
 _STUCK_S = 0.25
 # As long as no limit is known.
@@ -124,7 +124,7 @@ class SharedLimits:
         return lease.taken_at
 
     def settle(self, tokens: int, at: float) -> None:
-        """A request that went out at `at` used so many more tokens than estimated."""
+        """A request that went out at `at` used `tokens` more than estimated."""
         slot = floor(at / SLOT_S)
         self._corrections[slot] = self._corrections.get(slot, 0) + tokens
 
@@ -196,7 +196,7 @@ class SharedLimits:
         return act(self.state)
 
     def _bear_busy(self, now: float) -> None:
-        """Another process has the file. If it has been stopped meanwhile, this one takes its share as it was last, and
+        """Another process has the file. If that has been stopped, this one takes its share as it was last, and
         writes nothing. Else raises FileBusy.
         """
         if self._busy_since is None:

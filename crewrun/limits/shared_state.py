@@ -138,7 +138,7 @@ class SharedState:
         return sum(one.seen_at > now - _ABSENT_S for one in self.processes.values())
 
     def restart(self) -> None:
-        """Drop all times: the machine's clock has started anew."""
+        """Drop all times: the machine's clock has started again."""
         self.requests.clear()
         self.tokens.clear()
         self.processes.clear()
@@ -217,7 +217,7 @@ class SharedState:
             self.sent += requests
 
     def give_back(self, at: float, requests: int, tokens: int, now: float) -> None:
-        """Of a lease for `at`, so much is not used."""
+        """`requests` and `tokens` of a lease for `at` are not used."""
         self.requests.give_back(requests, at, now)
         self.tokens.give_back(tokens, at, now)
         self.estimator.give_back(at, requests, now)

@@ -42,7 +42,7 @@ class SlotWindow:
         return {"per_min": self.per_min, "slots": list(self._amounts.items()), "next_at": self._next_at}
 
     def clear(self) -> None:
-        """Forget what was used, as after a restart of the machine, whose clock starts anew."""
+        """Forget what was used, as after a restart of the machine, whose clock starts again."""
         self._amounts, self._next_at = {}, 0.0
 
     def used(self, at: float) -> float:
@@ -85,7 +85,7 @@ class SlotWindow:
         self._amounts[slot] = self._amounts.get(slot, 0.0) + amount
 
     def correct(self, amount: float, at: float, now: float) -> None:
-        """What was taken at `at` turned out to be so much more, or less."""
+        """What was taken at `at` turned out to be `amount` more, or less."""
         self.count(amount, at)
         if self.per_min is None:
             return

@@ -1,6 +1,6 @@
 """Gemini's `generateContent`: reads a request, refuses what Gemini would refuse, and writes the answer.
 
-The model is in the path; whoever calls this has put it into the request, as `model`. Names are in camel case or in
+The model is in the path; the caller has put it into the request, as `model`. Names are in camel case or in
 snake case: https://ai.google.dev/api/generate-content
 """
 

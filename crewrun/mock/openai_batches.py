@@ -117,7 +117,7 @@ class OpenAIBatches:
         return job
 
     def _write_results(self, job: Job, form: OpenAIForm) -> None:
-        """Store the files of a job that has ended; there is none that would be empty, or for one that failed."""
+        """Store the files of a job that has ended; none is made that would be empty, and none for one that failed."""
         if self._faults.is_on("no-output") or job.status is JobStatus.FAILED:
             return
         lines = [line for line in self._jobs.in_result_order(job) if line.state is not LineState.LOST]

@@ -312,7 +312,7 @@ class JobTask:
         return is_readable and number >= job.ended
 
     async def _answer(self) -> None:
-        """Give the results to the rows that wait, also to those that begin to wait meanwhile."""
+        """Give the results to the rows that wait, also to those that begin to wait while it does."""
         self.is_answering = True
         while self._waiting:
             line_ids = list(self._waiting)[:_AT_ONCE]

@@ -65,7 +65,7 @@ class MistralBatches:
         return _job(await self._http.json("GET", f"{_PATH}/{job_id}"))
 
     async def jobs(self, since: float) -> AsyncGenerator[Job, None]:
-        """See `BatchApi.jobs`. Pages have numbers, from 0, so a job that is created meanwhile moves others on."""
+        """See `BatchApi.jobs`. Pages have numbers, from 0, so a new job moves the others on."""
         seen: set[str] = set()
         number = 0
         while True:

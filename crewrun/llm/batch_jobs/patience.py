@@ -11,7 +11,7 @@ from crewrun.errors import CallError, ModelNotFound, OutageTooLong, ServerError,
 
 T = TypeVar("T")
 
-# A job or its files may be invisible for a moment, and a download may end early: so often one looks before it counts.
+# A job or its files may be invisible for a moment, and a download may end early: this many looks decide.
 LOOKS: Final = 5
 RETRY_S: Final = 2.0
 # Between two looks at a job that has not changed the pause grows up to this many times the interval.

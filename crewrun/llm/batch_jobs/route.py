@@ -13,7 +13,7 @@ from crewrun.llm.batch_jobs.job import BatchApi
 from crewrun.llm.batch_jobs.job_task import ENQUEUED_LIMIT, JobTask
 from crewrun.messages import Endpoint
 
-# A job that had no room beside others is tried again when one of them ends, or after so many intervals between looks.
+# A job that had no room beside others is tried again when one of them ends, or after this many intervals between looks.
 _CROWDED_PAUSES: Final = 10
 # How often in a row the provider may have no room for a single request before its row fails: a quarter of an hour.
 _MOST_CROWDED: Final = 6

@@ -63,7 +63,7 @@ def described_bytes(tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> 
 
 
 def _has_bytes(messages: tuple[Message, ...], needed: int) -> bool:
-    """Whether their text has so many bytes. Images are not counted: they are mostly a row's own."""
+    """Whether their text has at least `needed` bytes. Images are not counted: they are mostly a row's own."""
     if sum([len(message.content) for message in messages]) >= needed:
         return True
     return sum([_bytes(message.content) for message in messages]) >= needed

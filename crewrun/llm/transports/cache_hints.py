@@ -30,7 +30,7 @@ def add_hints(fields: dict[str, Any], hints: CacheHints) -> None:
 
 
 def _mark(fields: dict[str, Any], marks: CacheMarks) -> None:
-    """Put a breakpoint behind the system turns or, where there are none, behind the tools."""
+    """Put a breakpoint behind the system turns or, without any, behind the tools."""
     messages = fields["messages"]
     count = 0
     while count < len(messages) and messages[count]["role"] in _SYSTEM:

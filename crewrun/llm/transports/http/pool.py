@@ -18,7 +18,7 @@ CONNECT_S = 30.0
 # Less than any usual server keeps a connection that has nothing to do, so few requests meet one that it just closes.
 _IDLE_S = 15.0
 _ADDRESSES_S = 300.0
-# https://www.rfc-editor.org/rfc/rfc8305#section-5: how long before the next address is tried beside the first.
+# https://www.rfc-editor.org/rfc/rfc8305#section-5: how long before the next address is tried next to the first.
 _NEXT_ADDRESS_S = 0.25
 
 

@@ -71,6 +71,16 @@ async def warning_of_jobs(state: RunState) -> str | None:
     return f"{at_provider}; without --tier batch their answers are not used, and those calls are paid again"
 
 
+def note_of_open_jobs(folder: RunFolder | None) -> list[str]:
+    """What a plan says of batch jobs that earlier sessions of the run have left at the provider."""
+    number, lines = unended_jobs(folder.journal) if folder is not None and folder.is_used else (0, 0)
+    if not number:
+        return []
+    calls = f"{lines:,} call{'' if lines == 1 else 's'}"
+    jobs = f"{number:,} batch job{'' if number == 1 else 's'}"
+    return [f"{calls} of this run may already be at the provider, in {jobs}"]
+
+
 def warning_of_fresh(settings: BatchSettings, folder: RunFolder) -> str | None:
     """What to say of batch jobs that `--fresh` leaves behind."""
     number, lines = unended_jobs(folder.journal) if settings.fresh and folder.is_used else (0, 0)

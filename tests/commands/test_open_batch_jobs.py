@@ -59,6 +59,16 @@ def test_gc_keeps_a_run_whose_jobs_are_at_the_provider(place: Place) -> None:
     assert (place.folder / STATE).exists()
 
 
+def test_a_plan_tells_of_jobs_at_the_provider(place: Place) -> None:
+    """Once there are any."""
+    line = "4 calls of this run may already be at the provider, in 1 batch job\n"
+    place.crewrun("plan", "in.jsonl", *JOBS[:2])
+    assert "at the provider" not in place.stdout
+    leave_a_job(place)
+    place.crewrun("plan", "in.jsonl", *JOBS[:2])
+    assert line in place.stdout
+
+
 def test_gc_keeps_no_run_for_jobs_that_ended(place: Place) -> None:
     """Their answers are in its journal."""
     leave_a_job(place)

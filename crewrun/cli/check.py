@@ -1,6 +1,7 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without calling a model."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,11 @@ def check(
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed
     from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell, warn_of_variables
+    from crewrun.definitions import is_crew
+    from crewrun.errors import UsageError
 
+    if inputs and crew is None and is_crew(inputs):
+        raise UsageError(f"{inputs} is a crew, not rows: {shlex.join(['crewrun', 'check', '--crew', inputs])}")
     load_env()
     load_env(folder_of(crew or inputs or "."))
     warn_of_variables()

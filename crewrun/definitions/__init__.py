@@ -29,7 +29,7 @@ from crewrun.errors import DefinitionError, UsageError
 from crewrun.loading.block import outside_loops
 from crewrun.references import is_reference, loading
 
-__all__ = ["CREW_FILES", "Definition", "find_beside", "load"]
+__all__ = ["CREW_FILES", "Definition", "find_beside", "is_crew", "load"]
 
 _LOADERS: dict[str, Callable[[str], Definition]] = {
     ".yaml": crew_yaml.load,
@@ -101,6 +101,13 @@ def find_beside(inputs: Path | None) -> Path:
                 return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")
+
+
+def is_crew(name: str) -> bool:
+    """Whether a file is a crew by its name, or a folder has one in it; no rows are."""
+    if os.path.isdir(name):
+        return _crew_file(name) is not None or folder_format.is_found_in(name)
+    return os.path.isfile(name) and os.path.splitext(name)[1].lower() in (".py", ".yaml", ".yml", ".jsonc")
 
 
 def _crew_file(folder: str) -> str | None:

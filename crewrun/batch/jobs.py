@@ -126,6 +126,18 @@ async def close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
     return [f"{what}: cancelled, or ended before; answers that they have by then are billed"]
 
 
+async def name_unused(jobs: RunJobs) -> list[str]:
+    """Once all rows have ended: what to say of answers to requests that the crew does not make any more."""
+    number = await jobs.unused()
+    if not number:
+        return []
+    answers, them = f"{number:,} answer{'' if number == 1 else 's'}", "it" if number == 1 else "them"
+    return [
+        f"warning: {answers} of earlier batch jobs not used: no row has asked for {them}, as when the crew was "
+        "changed; billed, and not in the costs here"
+    ]
+
+
 def _endpoint_at(route: str) -> Endpoint | None:
     """An endpoint with the name of a route, as far as the environment still leads there."""
     provider, model = route.partition(" ")[0], route.rpartition(" ")[2]

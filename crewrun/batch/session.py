@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
-from crewrun.batch.jobs import close_jobs, close_unclaimed, open_jobs
+from crewrun.batch.jobs import close_jobs, close_unclaimed, name_unused, open_jobs
 from crewrun.batch.locations import Places, real_path
 from crewrun.batch.metrics import MetricsWatcher
 from crewrun.batch.preparation import PreparedRun
@@ -165,6 +165,8 @@ class Session:
         notes = await close_jobs(jobs, cancels=cancels and is_signal)
         if reason is None or reason is DETACHED or (cancels and is_signal):
             notes += await close_unclaimed(jobs, cancels=cancels)
+        if reason is None and self._source.is_whole:
+            notes += await name_unused(jobs)
         return notes
 
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:

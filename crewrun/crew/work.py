@@ -4,6 +4,7 @@ Neither knows agents or tasks. Values that every row creates are named tuples, h
 a frozen dataclass takes three times as long.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -29,6 +30,12 @@ from crewrun.tools.toolbox import NO_TOOLS, Toolbox
 # Texts this short are not shortened further: a hundred tokens do not decide whether a request fits, so it must be the
 # task itself that does not.
 _SHORTEST_CHARS = 400
+# What providers say of one picture, rather than of pictures: Anthropic's "image exceeds 5 MB maximum" and "Could not
+# process image", OpenAI's "unsupported image" and "failed to decode".
+_OF_ONE_PICTURE = re.compile(
+    r"(?i)too (?:large|big|small|many)|exceed|dimension|resolution|corrupt|"
+    r"(?:could not|cannot|failed to|unable to) \w+|(?:invalid|unsupported|damaged) (?:image|base64|media type|format)"
+)
 
 
 class Work(NamedTuple):
@@ -99,10 +106,10 @@ class Conversation:
                 wire = None  # the prompt has the schema too
             except ToolsRefused:
                 raise
-            except BadRequest:
+            except BadRequest as refused:
                 if not self._pictures:
                     raise
-                return await self._ask_without_pictures(tools, wire)
+                return await self._ask_without_pictures(tools, wire, refused)
             except ContextTooLong:
                 if not (work.shorten and self._shorten()):
                     raise
@@ -113,13 +120,18 @@ class Conversation:
             self._pictures.append(turn_of(pictures))
             self.turns.append(self._pictures[-1])
 
-    async def _ask_without_pictures(self, tools: tuple[ToolSpec, ...], wire: ReplySchema | None) -> Completion:
-        """The next turn without the pictures of tools. If this is answered, the model takes none."""
+    async def _ask_without_pictures(
+        self, tools: tuple[ToolSpec, ...], wire: ReplySchema | None, refused: BadRequest
+    ) -> Completion:
+        """The next turn without the pictures of tools. If it is answered, the model takes none, unless the request was
+        `refused` for what one of them is like.
+        """
         work, pictures = self.work, self._pictures
         self.turns = [turn for turn in self.turns if not any(turn is other for other in pictures)]
         self._pictures = []
         completion = await self._complete(tools, wire)
-        work.gateway.conclude_no_pictures(work.llm, work.row_context)
+        if not _OF_ONE_PICTURE.search(str(refused)):
+            work.gateway.conclude_no_pictures(work.llm, work.row_context)
         return completion
 
     async def _complete(self, tools: tuple[ToolSpec, ...], schema: ReplySchema | None) -> Completion:

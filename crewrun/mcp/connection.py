@@ -21,6 +21,8 @@ from crewrun.redaction.redactor import redact
 # As often as CrewAI tries.
 _TRIES = 3
 _FIRST_WAIT_S = 0.5
+# What another try would not change, or only after as long a wait again.
+_FINAL = (CrewrunError, FileNotFoundError, PermissionError, TimeoutError)
 # Rows that need a server which could not be opened fail with it for a moment, and do not all try it again.
 _FAILED_FOR_S = 2.0
 
@@ -66,18 +68,31 @@ class Connection:
         self._owners: set[asyncio.Task[None]] = set()
 
     async def tools(self) -> list[ListedTool]:
-        """The server's tools. Raises ToolFailed."""
+        """The server's tools, which it has to list within `connect_timeout_s`. Raises ToolFailed."""
         self.in_progress += 1
         try:
             for _ in range(_TRIES):
                 current = await self._opened()
-                try:
-                    return await current.session.tools()
-                except ConnectionBroken:
-                    self._drop(current)
+                with suppress(ConnectionBroken):
+                    return await self._listed_by(current)
+                self._drop(current)
             raise _failure(self._server, "ended while its tools were listed", current)
         finally:
             self.in_progress -= 1
+
+    async def _listed_by(self, current: "_Open") -> list[ListedTool]:
+        """The tools that `current` lists. Raises ConnectionBroken, ToolFailed if there is no list in time."""
+        timeout_s = self._server.connect_timeout_s
+        try:
+            return await asyncio.wait_for(current.session.tools(), timeout_s)
+        except ConnectionBroken:
+            raise
+        except TimeoutError:
+            self._drop(current)
+            what = f"has not listed its tools after {timeout_s:g} s (connect_timeout)"
+        except Exception as failed:  # an error of the server's, or a list that is none
+            what = f"cannot list its tools: {reason_of(failed)}"
+        raise _failure(self._server, what, current)
 
     async def call(self, tool: ListedTool, arguments: Mapping[str, Any]) -> CallResult:
         """The result of one call.
@@ -147,7 +162,7 @@ class Connection:
                 return current
             except Exception as failed:  # the SDK raises what its libraries raise
                 error = _failure(self._server, f"cannot be used: {reason_of(failed)}", current)
-                if tries == _TRIES or isinstance(failed, CrewrunError | FileNotFoundError | PermissionError):
+                if tries == _TRIES or isinstance(failed, _FINAL):
                     self._failed_until = asyncio.get_running_loop().time() + _FAILED_FOR_S
                     raise error from None
             await asyncio.sleep(_FIRST_WAIT_S * 2 ** (tries - 1))

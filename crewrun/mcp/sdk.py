@@ -4,6 +4,7 @@ https://github.com/modelcontextprotocol/python-sdk
 """
 
 import json
+import logging
 import os
 import shutil
 import ssl
@@ -26,6 +27,9 @@ _TIMEOUT_S = 30.0
 _LONGEST_SILENCE_S = 300.0
 _NEVER_SENT = "Session terminated"  # 404: https://modelcontextprotocol.io/specification, "Session Management"
 _NO_REPLY = "Server returned an error response"  # another status of HTTP, such as a proxy's
+# What the SDK says when the connection ended. Its code is not enough: servers give their own errors the same one.
+_ENDED = ("Connection closed", "SSE stream ended")
+_SHOWN_FAULTS = 3
 
 
 class ListedTool(NamedTuple):
@@ -71,10 +75,11 @@ async def open_session(server: McpServer, stderr: StderrLog | None) -> AsyncIter
     """
     from mcp.client import Client
 
+    _keep_log_off_terminal()
     server = filled(server)
     async with AsyncExitStack() as stack:
         transport = _stdio(server, stderr) if stderr is not None else await _over_http(server, stack)
-        watched = _Watched(transport)
+        watched = _Watched(transport, stderr)
         yield Session(await stack.enter_async_context(Client(watched)), watched)
 
 
@@ -89,7 +94,11 @@ async def _stdio(server: McpServer, stderr: StderrLog) -> AsyncIterator[Any]:
         # -I and -S: without the user's packages, which the keeper does not need.
         command, arguments = sys.executable, ["-I", "-S", str(_KEEPER), str(os.getpid()), command, *arguments]
     parameters = StdioServerParameters(
-        command=command, args=arguments, env=dict(server.env), cwd=server.working_directory
+        command=command,
+        args=arguments,
+        env=dict(server.env),
+        cwd=server.working_directory,
+        encoding_error_handler="replace",  # "strict" would end the reading of replies, and all calls wait in vain
     )
     await stderr.begin()
     async with stdio_client(parameters, errlog=stderr.errlog) as streams:
@@ -156,11 +165,22 @@ async def _check_address(server: McpServer) -> None:
         raise PermissionError(f"{refused}; if it is meant to be one, write {form}") from None
 
 
-class _Watched:
-    """A transport of which is known whether its streams have ended, which the SDK does not tell."""
+def _keep_log_off_terminal() -> None:
+    """The SDK logs what servers do wrong, with tracebacks. A program that sets up logging still gets it."""
+    logger = logging.getLogger("mcp")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # without any handler, logging prints to stderr
 
-    def __init__(self, transport: Any) -> None:
+
+class _Watched:
+    """A transport of which is known whether its streams have ended, which the SDK does not tell.
+
+    What a process writes among its messages that is none, as `print` does, is noted in `stderr`.
+    """
+
+    def __init__(self, transport: Any, stderr: StderrLog | None) -> None:
         self._transport = transport
+        self.stderr = stderr
         self.is_closed = False
 
     async def __aenter__(self) -> Any:
@@ -184,10 +204,14 @@ class _WatchedStream:
 
     async def __anext__(self) -> Any:
         try:
-            return await self._stream.__anext__()
+            message = await self._stream.__anext__()
         except BaseException:
             self._watched.is_closed = True
             raise
+        if isinstance(message, Exception) and self._watched.stderr is not None:
+            note = f"[crewrun: a line of its output is no message: {reason_of(message)}]\n"
+            self._watched.stderr.add(note.encode("utf-8", "replace"))
+        return message
 
     async def __aenter__(self) -> Any:
         await self._stream.__aenter__()
@@ -226,11 +250,14 @@ class Session:
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> CallResult:
         """The result of one call; what the server refuses, such as wrong arguments, too. Raises ConnectionBroken."""
         from mcp.shared.exceptions import MCPError
+        from pydantic import ValidationError
 
         try:
             result = await self._of_open(self._client.call_tool, tool, dict(arguments))
         except MCPError as refused:
             return CallResult(f"The server refused the call: {refused.message}", is_error=True)
+        except ValidationError as invalid:
+            return CallResult(f"The server's reply is not a result: {reason_of(invalid)}", is_error=True)
         return CallResult(_text(result), bool(result.is_error), tuple(_pictures(result)))
 
     async def _of_open(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -246,7 +273,8 @@ class Session:
         except MCPError as failed:
             if failed.message == _NEVER_SENT:
                 raise ConnectionBroken(failed.message, was_sent=False) from None
-            if failed.code == CONNECTION_CLOSED or failed.message == _NO_REPLY:
+            is_end = failed.code == CONNECTION_CLOSED and failed.message.startswith(_ENDED)
+            if is_end or failed.message == _NO_REPLY:
                 raise ConnectionBroken(failed.message, was_sent=True) from None
             raise
         except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream) as failed:
@@ -254,9 +282,14 @@ class Session:
 
 
 def reason_of(failed: BaseException) -> str:
-    """Why a session could not be opened: the first exception in the groups that the SDK raises."""
+    """What went wrong with a session: the first exception in the groups that the SDK raises, in one line."""
+    from pydantic import ValidationError
+
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]
+    if isinstance(failed, ValidationError):
+        faults = failed.errors(include_url=False, include_input=False)[:_SHOWN_FAULTS]
+        return "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in faults)
     return str(failed) or type(failed).__name__
 
 

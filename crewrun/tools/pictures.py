@@ -9,6 +9,10 @@ from crewrun.messages import Message, Part, in_parts
 # Between text and pictures in the journal. Journals of older versions have no text with it, as good as certainly.
 _MARK = "\x1epictures:"
 
+# Of a result, as base64: what Anthropic takes of one picture is 5 MB, and of a request 32.
+# https://docs.anthropic.com/en/docs/build-with-claude/vision
+_MOST_CHARS = 16 * 1024 * 1024
+
 
 class TextWithPictures(str):
     """A text, and `pictures` as data URLs."""
@@ -26,6 +30,17 @@ class TextWithPictures(str):
 def pictures_of(value: Any) -> tuple[str, ...]:
     """The pictures in what a tool returned."""
     return value.pictures if isinstance(value, TextWithPictures) else ()
+
+
+def within_bound(pictures: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The first pictures that are together at most 16 MiB as they are sent, and how many are left out."""
+    size = count = 0
+    for picture in pictures:
+        size += len(picture)
+        if size > _MOST_CHARS:
+            break
+        count += 1
+    return pictures[:count], len(pictures) - count
 
 
 def as_recorded(text: str, pictures: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ from crewrun.errors import CallError, OutputFailed, RunStopped, TaskTimedOut, To
 from crewrun.failed_tools import FAILED_PREFIX
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
 from crewrun.tools.base import BaseTool
-from crewrun.tools.pictures import pictures_of
+from crewrun.tools.pictures import pictures_of, within_bound
 from crewrun.tools.tool_failure import ToolFailure, ToolFailureReason, declared_failure
 
 # Of an exception's message: about 500 tokens, which go into every later turn of the task.
@@ -71,6 +71,9 @@ async def call_tool(tool: BaseTool, values: Mapping[str, Any]) -> ToolResult:
     if len(text) > tool.max_result_chars:
         left_out = len(text) - tool.max_result_chars
         text = f"{text[: tool.max_result_chars]}\n[… {left_out:,} more characters left out]"
+    pictures, left_out = within_bound(pictures)
+    if left_out:
+        text += f"\n[… {left_out} picture{'s' * (left_out > 1)} left out: more than 16 MiB]"
     is_answer = tool.result_as_answer and failure is None
     return ToolResult(text, is_answer=is_answer, failure=failure, pictures=pictures)
 

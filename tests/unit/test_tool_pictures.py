@@ -51,6 +51,39 @@ async def test_a_model_that_refuses_them_is_asked_without_and_gets_none_any_more
     assert [_pictures(request) for request in model.requests] == [0, 1, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "why",
+    [
+        "messages.4.content.1.image.source.base64: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes",
+        "Could not process image",
+        "You uploaded an unsupported image. Please make sure your image is below 20 MB in size",
+        "Image dimensions are too small",
+    ],
+)
+async def test_a_picture_that_is_refused_does_not_keep_others_from_the_model(why: str) -> None:
+    """Its task goes on without; a later one has its own."""
+    drawing, refusal = calls("draw", what="frogs"), BadRequest(why, http_status=400)
+    async with scripted(drawing, refusal, drawing, "done") as model:
+        assert (await crew().akickoff()).raw == "done"
+    assert [_pictures(request) for request in model.requests] == [0, 1, 0, 1]
+
+
+async def test_pictures_beyond_16_mib_are_left_out_in_words() -> None:
+    """They would be sent, and paid, with each further turn."""
+
+    @tool
+    def scan(what: str) -> str:
+        """Scan something."""
+        return TextWithPictures.of("scans", [PICTURE, PICTURE + "A" * (16 << 20), PICTURE])
+
+    worker = Agent(role="Painter", goal="Paint", backstory="Paints.", tools=[scan], llm=LLM(model="gpt-4o-mini"))
+    task = Task(description="Scan it", expected_output="A text", agent=worker)
+    async with scripted(calls("scan", what="frogs"), "done") as model:
+        await Crew(agents=[worker], tasks=[task]).akickoff()
+    last = model.requests[1].messages
+    assert (_pictures(model.requests[1]), last[3].content) == (1, "scans\n[… 2 pictures left out: more than 16 MiB]")
+
+
 async def test_a_refusal_for_another_reason_stays_one() -> None:
     """Without the pictures it is the same."""
     refusal = BadRequest("your prompt is wrong", http_status=400)

@@ -38,7 +38,8 @@ def check(
     """Check a crew, and the rows for it, without calling a model.
 
     Prints what was found, the placeholders that rows need, every problem, each row that would fail and what the models
-    would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
+    would be asked for the first row. MCP servers are started, to list their tools. Exit codes: 0 nothing is wrong; 2
+    something is.
     """
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed

@@ -87,17 +87,18 @@ def _load(file: str, strict: bool) -> Definition:
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file next to `inputs` or in the working directory, else a CrewAI project or script in these folders.
+    """The crew file, CrewAI project or script next to `inputs`, else that in the working directory.
 
-    None stands for stdin, which has no folder. Raises UsageError if nothing is found.
+    None stands for stdin, which has no folder. Scripts in folders below come last: nobody put them next to the inputs.
+    Raises UsageError if nothing is found.
     """
     folders = [Path()] if inputs is None or inputs.parent == Path() else [inputs.parent, Path()]
-    for folder in folders:
-        if (crew := _crew_file(str(folder))) is not None:
-            return Path(crew)
-    for folder in folders:
-        if folder_format.is_found_in(str(folder)):
-            return folder
+    for with_inner in (False, True):
+        for folder in folders:
+            if (crew := _crew_file(str(folder))) is not None:
+                return Path(crew)
+            if folder_format.is_found_in(str(folder), with_inner=with_inner):
+                return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")
 

@@ -80,7 +80,8 @@ def lines(findings: "Findings") -> list[str]:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     report += [f"fills {{{name}}} from {column!r}" for name, column in findings.input_options.map.items()]
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
-    report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
+    for problem in findings.problems:  # an indented line belongs to the one before
+        report += [line if line.startswith(" ") else f"problem: {line}" for line in problem.split("\n")]
     if findings.input_notes:
         report.append(f"how the rows are read: {', '.join(findings.input_notes)}")
     if findings.rows is not None:

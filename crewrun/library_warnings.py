@@ -110,6 +110,15 @@ def written_by(write: Callable[[LibraryWarning], None]) -> Iterator[None]:
         _process.write = None
 
 
+def warn(text: str) -> None:
+    """Warn of something that must fail no row and end no thread: it is shown also where filters say "error"."""
+    try:
+        warnings.warn(text, CrewrunWarning, stacklevel=3)
+    except CrewrunWarning as raised:
+        code = sys._getframe(1)
+        warnings.showwarning(raised, CrewrunWarning, code.f_code.co_filename, code.f_lineno)
+
+
 def show_again(caught: list[warnings.WarningMessage]) -> None:
     """Show the warnings that `catch_warnings(record=True)` has recorded."""
     for warning in caught:

@@ -8,14 +8,14 @@ and none of this is created for it. On a remote worker, the events happen on the
 """
 
 import time
-import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from contextvars import ContextVar, Token
 from itertools import count
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
-from crewrun.errors import CallError, CrewrunError, CrewrunWarning
+from crewrun.errors import CallError, CrewrunError
+from crewrun.library_warnings import warn
 from crewrun.messages import ChatRequest, Completion
 from crewrun.recorder import Spent
 from crewrun.redaction.redactor import LONGEST_QUOTATION, redact
@@ -189,11 +189,7 @@ class _Guarded:
             if event.kind not in self._warned:
                 self._warned.add(event.kind)
                 why = redact(f"{type(failed).__name__}: {failed}")
-                warnings.warn(
-                    f"{type(self.listener).__name__} failed at an event of a {event.kind}: {why}",
-                    CrewrunWarning,
-                    stacklevel=2,
-                )
+                warn(f"{type(self.listener).__name__} failed at an event of a {event.kind}: {why}")
 
 
 # Those of the whole process: the user's modules register theirs while they are imported, before there is a run.

@@ -39,7 +39,7 @@ _GROW_S = 0.05
 class EngineOptions:
     """`first` is the index of the first row; `grace_s` is how long a stop waits for rows in flight. `is_room` says
     whether one more row at once would be useful; None means always. `is_stuck` says whether no row in flight can end
-    within the seconds that it gets; then a stop does not wait for them.
+    within the seconds that it gets; then a stop does not wait for them. `rows_in_jobs` is how many wait for batch jobs.
     """
 
     max_concurrent: int = 8
@@ -50,6 +50,7 @@ class EngineOptions:
     failure_limit: FailureLimit | None = None
     grace_s: float = 20.0
     is_stuck: Callable[[float], bool] = lambda _: False
+    rows_in_jobs: Callable[[], int] = lambda: 0
 
 
 class Engine:
@@ -284,6 +285,7 @@ class Engine:
                     await self._stop.at_once.wait()
                 if self._options.is_stuck(grace.deadline - anyio.current_time()):
                     break
+        self._progress.left_to_jobs = self._options.rows_in_jobs()
         rows.cancel()
         with anyio.move_on_after(max(self._options.grace_s, _LAST_WRITES_S)):
             await self._stop.at_once.wait()

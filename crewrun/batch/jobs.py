@@ -71,6 +71,16 @@ async def warning_of_jobs(state: RunState) -> str | None:
     return f"{at_provider}; without --tier batch their answers are not used, and those calls are paid again"
 
 
+def note_of_open_jobs(folder: RunFolder | None) -> list[str]:
+    """What a plan says of batch jobs that earlier sessions of the run have left at the provider."""
+    number, lines = unended_jobs(folder.journal) if folder is not None and folder.is_used else (0, 0)
+    if not number:
+        return []
+    calls = f"{lines:,} call{'' if lines == 1 else 's'}"
+    jobs = f"{number:,} batch job{'' if number == 1 else 's'}"
+    return [f"{calls} of this run may already be at the provider, in {jobs}"]
+
+
 def warning_of_fresh(settings: BatchSettings, folder: RunFolder) -> str | None:
     """What to say of batch jobs that `--fresh` leaves behind."""
     number, lines = unended_jobs(folder.journal) if settings.fresh and folder.is_used else (0, 0)
@@ -124,6 +134,18 @@ async def close_unclaimed(jobs: RunJobs, *, cancels: bool) -> list[str]:
             f"warning: {what}: {number - ended:,} of them could not be cancelled with the addresses and keys of now"
         ]
     return [f"{what}: cancelled, or ended before; answers that they have by then are billed"]
+
+
+async def name_unused(jobs: RunJobs) -> list[str]:
+    """Once all rows have ended: what to say of answers to requests that the crew does not make any more."""
+    number = await jobs.unused()
+    if not number:
+        return []
+    answers, them = f"{number:,} answer{'' if number == 1 else 's'}", "it" if number == 1 else "them"
+    return [
+        f"warning: {answers} of earlier batch jobs not used: no row has asked for {them}, as when the crew was "
+        "changed; billed, and not in the costs here"
+    ]
 
 
 def _endpoint_at(route: str) -> Endpoint | None:

@@ -17,6 +17,7 @@ from crewrun.batch.canary import Sample, draw
 from crewrun.batch.definition_records import DefinitionRecord, PreviousRun, need_texts, other_records, previous_run
 from crewrun.batch.first_crew import FirstCrewFailed, make_crew
 from crewrun.batch.first_rows import read_first_rows, warnings_about
+from crewrun.batch.jobs import note_of_open_jobs
 from crewrun.batch.locations import is_pipe, output_path, rows_opener, run_folder, spooled
 from crewrun.batch.model_origins import ModelOrigin, Origins
 from crewrun.batch.offline_repeat import check_offline
@@ -131,6 +132,7 @@ async def plan_batch(
     endpoints = await _endpoints(definition.target, gateway, settings)
     folder = run_folder(output, settings)
     previous = None if settings.fresh else previous_run(folder)
+    plan.notes += [] if settings.fresh else note_of_open_jobs(folder)
     identity = identify(
         definition, endpoints, settings.input_options, past_of(previous, folder) if settings.same_endpoint else None
     )

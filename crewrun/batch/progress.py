@@ -35,7 +35,8 @@ class LastFailure(NamedTuple):
 class Progress:
     """Updated by the engine, read by displays and the summary. Tokens and cost include failed rows.
 
-    `abandoned` rows were given up while they ran; `unwritten` rows have ended, but their lines are not written (yet).
+    `abandoned` rows were given up while they ran, of which `left_to_jobs` wait for batch jobs; `unwritten` rows have
+    ended, but their lines are not written (yet).
     `done_before` rows succeeded in an earlier session; `failed_before` and `pending` rows are left as they are;
     `elsewhere` rows belong to other shards. Attempts, calls, tokens and cost are this session's; earlier sessions paid
     for `replayed_calls`. `waits` is what calls are waiting for now, `budget` what the run may cost. `total` is how many
@@ -50,6 +51,7 @@ class Progress:
     failed: int = 0
     in_flight: int = 0
     abandoned: int = 0
+    left_to_jobs: int = 0
     unwritten: int = 0
     done_before: int = 0
     failed_before: int = 0

@@ -21,6 +21,8 @@ from crewrun.runs.manifest import Manifest
 _CREW_CHANGED: Final = (
     "the crew, its model or its endpoint has changed, or a coworker, guardrail or callback contributed"
 )
+# Prompts are rebuilt without opening servers.
+_SERVER_TOOLS: Final = "the crew has tools of an MCP server, with which no prompt is rebuilt, or " + _CREW_CHANGED
 _NO_INPUT: Final = "the row's input no longer exists"
 
 
@@ -96,7 +98,9 @@ class RebuiltPrompts:
         except (CrewrunError, OSError) as gone:
             return {}, why(gone)
         lost = ", ".join(map(repr, rebuilt.unrecorded))
-        return rebuilt.prompts, f"the result or failure of {lost} is not in the journal" if lost else _CREW_CHANGED
+        if lost:
+            return rebuilt.prompts, f"the result or failure of {lost} is not in the journal"
+        return rebuilt.prompts, _SERVER_TOOLS if self._crew.has_servers else _CREW_CHANGED
 
     def _gateway(self) -> Gateway:
         """A gateway that identifies requests as that of the run did."""

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from crewrun.batch.breaker import Breaker
 from crewrun.batch.canary import Canary, CanarySource, known_to_exceed
 from crewrun.batch.engine import CLOSED, Engine, EngineOptions
-from crewrun.batch.jobs import close_jobs, close_unclaimed, open_jobs
+from crewrun.batch.jobs import close_jobs, close_unclaimed, name_unused, open_jobs
 from crewrun.batch.locations import Places, real_path
 from crewrun.batch.metrics import MetricsWatcher
 from crewrun.batch.preparation import PreparedRun
@@ -81,6 +81,7 @@ class Session:
         self._canary_watcher = self._watch_canary(canary, display) if canary else None
         self._notes: list[str] = []
         self._jobs = self._open_jobs()
+        self._jobs_left = 0
 
     async def run(self, executor: Executor, signals: AsyncIterator[signal.Signals]) -> Report:
         """Run the rows, finish the results and close the state. Raises JournalDamaged, after closing."""
@@ -163,8 +164,12 @@ class Session:
         cancels, reason = self._settings.cancel_jobs, self._stop.reason
         is_signal = reason is not None and reason.is_signal
         notes = await close_jobs(jobs, cancels=cancels and is_signal)
+        if reason is DETACHED:
+            self._jobs_left, notes = jobs.unanswered[0], []  # the report says it in its first line
         if reason is None or reason is DETACHED or (cancels and is_signal):
             notes += await close_unclaimed(jobs, cancels=cancels)
+        if reason is None and self._source.is_whole:
+            notes += await name_unused(jobs)
         return notes
 
     def _watchers(self, signals: AsyncIterator[signal.Signals]) -> list[Watcher]:
@@ -316,6 +321,7 @@ class Session:
             failure_limit=settings.failure_limit,
             grace_s=settings.grace,
             is_stuck=self._is_stuck,
+            rows_in_jobs=lambda: 0 if self._jobs is None else self._jobs.rows_waiting,
         )
 
     def _is_stuck(self, seconds: float) -> bool:
@@ -354,6 +360,8 @@ class Session:
             lost=opened.lost if opened else 0,
             gone=gone,
             notes=self._notes,
+            left_to_jobs=self._progress.left_to_jobs,
+            open_jobs=self._jobs_left,
             can_retry=self._run.request.rows is None,
         )
 

@@ -30,7 +30,8 @@ class Report:
 
     `backup` is where --fresh moved the previous run; `lost` results were not in the journal, and `gone` rows are no
     longer in the input; `notes` are printed too. With `can_retry` the run's input can be read again by `crewrun retry`.
-    `page` is the file that --report names.
+    `page` is the file that --report names. `left_to_jobs` rows wait for batch jobs; a detached run has
+    left `open_jobs` of them at the provider.
     """
 
     summary: dict[str, Any]
@@ -43,6 +44,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     page: str | None = None
     can_retry: bool = True
+    left_to_jobs: int = 0
+    open_jobs: int = 0
 
     @property
     def exit_code(self) -> int:

@@ -19,7 +19,7 @@ from crewrun.batch.progress import Progress
 from crewrun.batch.row_count import RowCount
 from crewrun.batch.shard import Shard
 from crewrun.batch.snapshot import snapshot
-from crewrun.batch.stop import SIGNALS, Stop, Stopping, StopReason
+from crewrun.batch.stop import DETACHED, SIGNALS, Stop, Stopping, StopReason
 from crewrun.journal.changes import Heartbeat
 from crewrun.limits.local_limiters import LocalLimiters
 
@@ -107,7 +107,7 @@ class StopWatcher:
         until = anyio.current_time() + self.grace_s
         stopping = Stopping(reason, until, self.stop.at_once.is_set(), is_stuck, self.has_jobs)
         self.progress.stopping = stopping
-        if reason.is_signal or self.progress.in_flight:
+        if reason.is_signal or (self.progress.in_flight and reason is not DETACHED):
             self.display.stopping(self.progress)
         if not stopping.is_now:
             await self.stop.at_once.wait()

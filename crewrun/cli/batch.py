@@ -51,7 +51,8 @@ def batch(
     stdout_fd = claim_stdout()
     inputs = claimed(inputs)
     with Notice(None if dry_run else values["notify"], inputs) as notice:
-        definition = load_crew(crew, inputs, strict=values["strict"], engine=values["engine"])
+        strict, quiet, engine = values["strict"], values["quiet"], values["engine"]
+        definition = load_crew(crew, inputs, strict=strict, quiet=quiet, engine=engine)
         settings, stdout_fd = claim_output(BatchSettings.merge(values, definition.batch), stdout_fd)
         check_values(settings, values, definition)
         if dry_run:

@@ -1,6 +1,7 @@
 """`crewrun check`: what a batch would run, and everything that is wrong with it, without calling a model."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +39,17 @@ def check(
     """Check a crew, and the rows for it, without calling a model.
 
     Prints what was found, the placeholders that rows need, every problem, each row that would fail and what the models
-    would be asked for the first row. Exit codes: 0 nothing is wrong; 2 something is.
+    would be asked for the first row. MCP servers are started, to list their tools. Exit codes: 0 nothing is wrong; 2
+    something is.
     """
     from crewrun.batch.check import find
     from crewrun.batch.source import claimed
     from crewrun.cli.setup import folder_of, load_env, open_stdout, put_data, run_loop, tell, warn_of_variables
+    from crewrun.definitions import is_crew
+    from crewrun.errors import UsageError
 
+    if inputs and crew is None and is_crew(inputs):
+        raise UsageError(f"{inputs} is a crew, not rows: {shlex.join(['crewrun', 'check', '--crew', inputs])}")
     load_env()
     load_env(folder_of(crew or inputs or "."))
     warn_of_variables()
@@ -74,7 +80,8 @@ def lines(findings: "Findings") -> list[str]:
         report.append(f"has for all rows: {', '.join(f'{{{name}}}' for name in findings.constants)}")
     report += [f"fills {{{name}}} from {column!r}" for name, column in findings.input_options.map.items()]
     report += [line for warning in findings.warnings for line in f"warning: {warning}".split("\n")]
-    report += [f"problem: {line}" for problem in findings.problems for line in problem.split("\n")]
+    for problem in findings.problems:  # an indented line belongs to the one before
+        report += [line if line.startswith(" ") else f"problem: {line}" for line in problem.split("\n")]
     if findings.input_notes:
         report.append(f"how the rows are read: {', '.join(findings.input_notes)}")
     if findings.rows is not None:

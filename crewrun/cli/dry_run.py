@@ -55,7 +55,7 @@ def lines(plan: "Plan") -> list[str]:
         report.append(f"cost: {_range(plan.cost_usd, money) if plan.cost_usd else 'unknown'}")
         report += [_tier(tier, part) for tier, part in plan.tiers.items()]
         if plan.prompt_cache is not None:
-            report.append(_prompt_cache(plan.prompt_cache))
+            report.append(_prompt_cache(plan.prompt_cache, plan.cost_usd))
         report.append(f"time: {_time(plan)}")
         last = f"taken from the last {plan.answers_known:,} of this run" if plan.answers_known else "a guess"
         report.append(f"the length of answers is {last}; --canary 100 measures it")
@@ -90,14 +90,14 @@ def _tier(tier: str, part: "TierEstimate") -> str:
     return f"{calls}, {_range(part.cost_usd, money)}{saved}"
 
 
-def _prompt_cache(cached: "CacheEstimate") -> str:
+def _prompt_cache(cached: "CacheEstimate", cost_usd: "Range | None") -> str:
+    """What the provider's prompt cache is expected to have, and what the run costs with it; `cost_usd` is without."""
     from crewrun.cli.wording import money, share
 
-    part = f"about {round(cached.cached_prompt_tokens):,} tokens in ({share(cached.share)} of them)"
-    saved = (
-        f", which saves about {money(cached.saved_usd)} of that" if cached.saved_usd and cached.saved_usd > 0 else ""
-    )
-    return f"  expected from the provider's prompt cache: {part}{saved}"
+    part = f"{share(cached.share)} of the tokens in"
+    if cost_usd is None or not cached.saved_usd or cached.saved_usd < 0:
+        return f"  with the prompt cache the same (it has about {part})"
+    return f"  with the prompt cache about {money(max(cost_usd.mean - cached.saved_usd, 0.0))} ({part})"
 
 
 def _range(amount: "Range", words: Callable[[Any], str]) -> str:

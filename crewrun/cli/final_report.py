@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from crewrun.batch.failures import cause_of
-from crewrun.batch.stop import StopKind
+from crewrun.batch.stop import DETACHED, StopKind
 from crewrun.batch.summary import Report
 from crewrun.cli.final_report_layout import Failed, Line, Sheet, fitted, in_full
 from crewrun.cli.wording import (
@@ -69,9 +69,7 @@ def _sheet(report: Report, command: str, redo: str) -> Sheet:
     failed = _failed(summary)
     return Sheet(
         headline=_headline(summary),
-        stopped=[Line(f"stopped: {summary['stopped']}{_abandoned(summary)}", "stop", hang=2)]
-        if summary["stopped"]
-        else [],
+        stopped=[Line(_stopped(report), "stop", hang=2)] if summary["stopped"] else [],
         failed=failed,
         look=shlex.join(["crewrun", "show", run, "--failed"]) if failed and report.folder and run else None,
         retry=_retry_command(run, failed) if report.folder and run and report.can_retry else None,
@@ -231,7 +229,15 @@ def _next_step(report: Report, command: str, redo: str) -> Line:
     return Line(text, "next")
 
 
-def _abandoned(summary: dict[str, Any]) -> str:
-    rows = summary["rows"]
-    given_up = f"; {rows['abandoned']:,} rows in flight were given up" if rows["abandoned"] else ""
-    return given_up + (f"; {rows['unwritten']:,} finished rows could not be written" if rows["unwritten"] else "")
+def _stopped(report: Report) -> str:
+    """Why the run stopped, and what became of its rows. Those that wait for batch jobs are not given up."""
+    rows = report.summary["rows"]
+    if report.stop is DETACHED and report.open_jobs:
+        wait = "waits" if report.left_to_jobs == 1 else "wait"
+        why = f"detached: {count(report.left_to_jobs, 'row')} {wait} for {count(report.open_jobs, 'batch job')}"
+        why += "; the same command goes on"
+    else:
+        why = f"stopped: {report.summary['stopped']}"
+    given_up = rows["abandoned"] - report.left_to_jobs
+    why += f"; {given_up:,} rows in flight were given up" if given_up > 0 else ""
+    return why + (f"; {rows['unwritten']:,} finished rows could not be written" if rows["unwritten"] else "")

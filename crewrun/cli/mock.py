@@ -125,5 +125,7 @@ def _announce(base_url: str) -> None:
 
     announce(f"crewrun mock: listening on {base_url}")
     say(f"OPENAI_BASE_URL={base_url} OPENAI_API_KEY=mock crewrun batch ...")
+    address = base_url.removesuffix("/v1")
+    say(f"ANTHROPIC_BASE_URL={address} ANTHROPIC_API_KEY=mock crewrun batch ... -m anthropic/claude-haiku-4-5")
     say(f"Words in a prompt that make its request fail: {faults.WORDS}")
     say(f"Words that steer what it answers: {directives.WORDS}")

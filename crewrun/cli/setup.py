@@ -128,15 +128,23 @@ def defaulted(**flags: Any) -> dict[str, Any]:
     return {name: defaults.get(name) if value is None else value for name, value in flags.items()}
 
 
-def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engine: str | None = None) -> "Definition":
+def load_crew(
+    ref: str | None,
+    inputs: str,
+    *,
+    strict: bool | None = False,
+    quiet: bool | None = False,
+    engine: str | None = None,
+) -> "Definition":
     """The crew that `--crew` names, else that of the project file, else the one next to `inputs` or in the working
-    directory. Its `batch` has the project file's defaults too.
+    directory; that one is named on stderr unless `quiet`. Its `batch` has the project file's defaults too.
 
-    Each thing in it that crewrun ignores is a warning on stderr, printed once; with `strict` it is an error. None
-    leaves that to the file's `batch:`.
+    Each thing in it that crewrun ignores is a warning on stderr, printed once; with `strict` it is an error. For both,
+    None leaves that to the file's `batch:`.
     """
     import warnings
 
+    from crewrun.batch.locations import is_pipe
     from crewrun.definitions import find_beside, load
     from crewrun.definitions.project_file import find_defaults
     from crewrun.errors import CrewrunWarning
@@ -159,4 +167,11 @@ def load_crew(ref: str | None, inputs: str, *, strict: bool | None = False, engi
             raise UsageError("\n".join(ours))
     for message in dict.fromkeys(ours):
         say_all(f"warning: {message}".split("\n"))
+    is_quiet = definition.batch.get("quiet") if quiet is None else quiet
+    if not (ref or project.crew or is_quiet or is_pipe(inputs)) and _are_apart(folder_of(crew), Path(inputs).parent):
+        say_all([f"crew: {crew} from the working directory, as there is none next to {inputs}"])
     return definition
+
+
+def _are_apart(folder: Path, other: Path) -> bool:
+    return os.path.realpath(folder) != os.path.realpath(other)

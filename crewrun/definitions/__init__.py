@@ -29,7 +29,7 @@ from crewrun.errors import DefinitionError, UsageError
 from crewrun.loading.block import outside_loops
 from crewrun.references import is_reference, loading
 
-__all__ = ["CREW_FILES", "Definition", "find_beside", "load"]
+__all__ = ["CREW_FILES", "Definition", "find_beside", "is_crew", "load"]
 
 _LOADERS: dict[str, Callable[[str], Definition]] = {
     ".yaml": crew_yaml.load,
@@ -87,19 +87,27 @@ def _load(file: str, strict: bool) -> Definition:
 
 
 def find_beside(inputs: Path | None) -> Path:
-    """The crew file next to `inputs` or in the working directory, else a CrewAI project or script in these folders.
+    """The crew file, CrewAI project or script next to `inputs`, else that in the working directory.
 
-    None stands for stdin, which has no folder. Raises UsageError if nothing is found.
+    None stands for stdin, which has no folder. Scripts in folders below come last: nobody put them next to the inputs.
+    Raises UsageError if nothing is found.
     """
     folders = [Path()] if inputs is None or inputs.parent == Path() else [inputs.parent, Path()]
-    for folder in folders:
-        if (crew := _crew_file(str(folder))) is not None:
-            return Path(crew)
-    for folder in folders:
-        if folder_format.is_found_in(str(folder)):
-            return folder
+    for with_inner in (False, True):
+        for folder in folders:
+            if (crew := _crew_file(str(folder))) is not None:
+                return Path(crew)
+            if folder_format.is_found_in(str(folder), with_inner=with_inner):
+                return folder
     looked = " or ".join("the working directory" if folder == Path() else repr(str(folder)) for folder in folders)
     raise UsageError(f"no crew.yaml in {looked}; crewrun init DIR makes one, --crew names another crew")
+
+
+def is_crew(name: str) -> bool:
+    """Whether a file is a crew by its name, or a folder has one in it; no rows are."""
+    if os.path.isdir(name):
+        return _crew_file(name) is not None or folder_format.is_found_in(name)
+    return os.path.isfile(name) and os.path.splitext(name)[1].lower() in (".py", ".yaml", ".yml", ".jsonc")
 
 
 def _crew_file(folder: str) -> str | None:

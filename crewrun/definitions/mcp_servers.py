@@ -32,9 +32,14 @@ class McpServers:
             return self._described(entry, path)
         name, _, tool = entry.strip().partition("#")
         if name not in self._named:
-            if self._named and not name.startswith(("http://", "https://")):
-                near = suggest(name, list(self._named)) or f"; there are {', '.join(self._named)}"
-                raise DefinitionError(f"{name!r} is no URL, and no server in mcp_servers{near}")
+            if "://" not in name and not name.startswith("crewai-amp:"):
+                there_are = f"; there are {', '.join(self._named)}" if self._named else ""
+                near = suggest(name, list(self._named)) or there_are
+                raise DefinitionError(
+                    f"{name!r} is no URL, and no server in mcp_servers{near}; a process is written "
+                    f"{{command: {name}}}, and a server of CrewAI's catalogue (AMP), which crewrun does not ask, "
+                    "by its URL"
+                )
             return replace(as_server(entry), written_at=self._place(path))
         server = self._described(self._named[name], ("mcp_servers", name), name)
         return replace(server, tools=(tool,)) if tool else server

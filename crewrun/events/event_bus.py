@@ -24,6 +24,7 @@ from crewrun.events.event_fields import KINDS
 from crewrun.events.names import why_never_sent
 from crewrun.events.never_sent import NeverSent
 from crewrun.events.translation import Translation
+from crewrun.library_warnings import warn
 from crewrun.loading.blocking_calls import place_in_users_code
 from crewrun.loading.user_code import place_of
 from crewrun.redaction.redactor import redact_line
@@ -191,12 +192,12 @@ class CrewAIEventsBus:
             self._warn_of_hanging()
         if lost := self._delivery.lost:
             self._delivery.lost = 0
-            warnings.warn(f"{lost:,} events were not sent, since a handler hung", CrewrunWarning, stacklevel=2)
+            warn(f"{lost:,} events were not sent, since a handler hung")
 
     def _warn_of_hanging(self) -> None:
         name = name_of(self._current) if self._current is not None else "a handler"
         why = f"{name} has not returned for {self._delivery.patience_s:g} s; until it does, no events are sent"
-        warnings.warn(why, CrewrunWarning, stacklevel=2)
+        warn(why)
 
     def _deliver(self, event: RowEvent, state: Any) -> None:
         """Call the handlers for an event of a row. Runs in the thread."""
@@ -230,9 +231,7 @@ class CrewAIEventsBus:
         self._has_warned.add(key)
         place = f"{where}: " if (where := place_of(failed)) is not None else ""
         why = redact_line(f"{type(failed).__name__}: {failed}")
-        warnings.warn(
-            f"{place}{name_of(handler)} failed at {type(event).__name__}: {why}", CrewrunWarning, stacklevel=2
-        )
+        warn(f"{place}{name_of(handler)} failed at {type(event).__name__}: {why}")
 
 
 def _state_at(event: RowEvent) -> Any:

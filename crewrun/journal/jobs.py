@@ -96,6 +96,12 @@ class JournalJobs:
         """See `JobStore.end`."""
         await self._change("update jobs set end = ?, ended_in = ? where number = ?", end, self._session, number)
 
+    async def unused(self) -> set[str]:
+        """See `JobStore.unused`."""
+        query = "select line from job_lines where end = ? and not taken"
+        entries = await self._writer.read(lambda db: db.execute(query, (LineEnd.ANSWERED,)).fetchall())
+        return {line.hex() for (line,) in entries}
+
     async def results(self, number: int, line_ids: Sequence[str]) -> dict[str, LineResult]:
         """See `JobStore.results`."""
         query = "select end, status, reply from job_lines where line = ? and job = ? and end is not null and not taken"

@@ -218,9 +218,16 @@ class _Open:
 
 
 def _failure(server: McpServer, what: str, last: _Open) -> ToolFailed:
-    """The error of a server that cannot be used. The command comes last, since messages are cut."""
-    lines = f"; its standard error ends: {last.last_lines}" if last.last_lines else ""
-    return ToolFailed(f"MCP server {server.name!r} {what}{lines}\n({redact(server.place)})")
+    """The error of a server that cannot be used: its first line, and indented ones. The command comes last, since
+    messages are cut.
+    """
+    lines = what.splitlines()
+    if last.last_lines:
+        lines[-1] += "; its standard error ends:"
+        lines += last.last_lines.splitlines()
+    if server.place != server.name:
+        lines.append(f"({redact(server.place)})")
+    return ToolFailed("\n  ".join([f"MCP server {server.name!r} {lines[0]}", *lines[1:]]))
 
 
 def _unknown(server: McpServer) -> str:

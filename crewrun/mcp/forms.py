@@ -86,9 +86,11 @@ def _of_reference(text: str) -> McpServer:
     url, _, tool = text.strip().partition("#")
     if not url.startswith(("https://", "http://")):
         name = url.removeprefix("crewai-amp:")
+        is_process = name == url and "://" not in url
+        process = f'; a process is written {{"command": "{name}"}}' if is_process else ""
         raise DefinitionError(
-            f"{text!r}: {name!r} would be a server of CrewAI's catalogue (AMP), which crewrun does not ask; write the "
-            "server's own URL, or a mapping with command or url"
+            f"{text!r} is no URL{process}; in CrewAI {name!r} would be a server of CrewAI's catalogue (AMP), which "
+            "crewrun does not ask: write the server's own URL, or a mapping with command or url"
         )
     server = _of_mapping({"url": url})
     return replace(server, tools=(tool,)) if tool else server

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
+from crewrun.mcp.secrets import args_without_secrets, url_without_secrets
 from crewrun.mcp.server import McpServer
 from crewrun.mcp.stderr import StderrLog
 from crewrun.mcp.variables import filled
@@ -110,7 +111,9 @@ def _check_command(server: McpServer) -> None:
     command = server.command
     file = os.path.join(server.working_directory or "", command) if os.sep in command else command
     if shutil.which(file, path=server.env.get("PATH", os.environ.get("PATH"))) is None:
-        raise FileNotFoundError(f"there is no command {command!r}")
+        args = command.split()[1:]
+        advice = f" (its arguments belong in args: [{', '.join(args_without_secrets(args))}])" if args else ""
+        raise FileNotFoundError(f"there is no command {command!r}{advice}")
 
 
 async def _over_http(server: McpServer, stack: AsyncExitStack) -> Any:
@@ -158,7 +161,8 @@ async def _check_address(server: McpServer) -> None:
     try:
         refuse_private(url, await addresses_of(url))
     except PermissionError as refused:
-        raise PermissionError(f"{refused}; set allow_private if it is meant to be one") from None
+        form = f"{{url: {url_without_secrets(server.url)}, allow_private: true}}"
+        raise PermissionError(f"{refused}; if it is meant to be one, write {form}") from None
 
 
 def _keep_log_off_terminal() -> None:

@@ -297,6 +297,20 @@ def test_a_row_is_named_by_its_content(folder: Path) -> None:
 # What is said beside the results
 
 
+def test_a_crew_that_is_not_next_to_the_inputs_is_named(folder: Path) -> None:
+    """Once, at the start. One next to them, one that is named, and -q need no such line."""
+    (folder / "data").mkdir()
+    write_rows(folder / "data" / "in.jsonl", topics(1))
+    line = "crew: crew.yaml from the working directory, as there is none next to data/in.jsonl"
+    offline = ("-m", "offline", "--fresh")
+    done = crewrun("batch", "data/in.jsonl", *offline, cwd=folder)
+    assert (done.returncode, done.stderr.splitlines()[0], done.stderr.count("crew: ")) == (0, line, 1)
+    for words in (("in.jsonl",), ("data/in.jsonl", "--crew", "crew.yaml"), ("data/in.jsonl", "-q")):
+        assert "crew: " not in crewrun("batch", *words, *offline, cwd=folder).stderr
+    write_crew(folder / "data")
+    assert "crew: " not in crewrun("batch", "data/in.jsonl", *offline, cwd=folder).stderr
+
+
 def test_the_summary_file_tells_the_whole_run(folder: Path, mock: MockProcess) -> None:
     """Its counts are the provider's; every kind of failure is there with its first row and a hint."""
     write_rows(folder / "in.jsonl", [*topics(2), "oops", {"topic": "FAIL-400"}, "oops", {"topic": "FAIL-ONCE"}])

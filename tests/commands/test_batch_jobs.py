@@ -1,6 +1,7 @@
 """`--tier batch`: calls in batch jobs, against the mock, whose ledger says what was run and billed."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,6 +266,7 @@ def test_a_signal_leaves_the_jobs_to_the_provider_and_the_same_command_collects_
     place.rows(*topics(25))
     stop_when_it_waits(place, signal.SIGINT)
     assert "1 batch job with 25 requests: the provider goes on with it; the same command" in place.stderr
+    assert "stopped: interrupted\n" in place.stderr
     place.mock.advance(3600)
     place.batch(*JOBS)
     assert (len(place.done()), bill(place)["lines"], len(jobs_of(place))) == (25, 25, 1)
@@ -383,7 +385,8 @@ def test_detached_commands_take_a_run_from_job_to_job(slow_place: Place) -> None
     before = place.mock.job_count()
     for jobs, pause_s in ((1, 0), (1, 3600), (2, 3600)):
         place.batch(*detached, code=7)
-        assert "stopped: all that can be sent is with the provider, in batch jobs (--detach)" in place.stderr
+        assert place.stderr.count("detached: 12 rows wait for 1 batch job; the same command goes on\n") == 1
+        assert not re.search("stop|given up|the provider goes on", place.stderr)
         assert place.mock.job_count() == before + jobs
         place.mock.advance(pause_s)
     place.batch(*detached)

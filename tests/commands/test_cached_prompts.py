@@ -1,6 +1,7 @@
 """Providers' prompt caches, against the mock's: what is read from them, what that costs, and the same results."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,10 @@ def test_the_plan_says_what_the_run_will_find(place: Place, model: str, use: str
     saved_usd = place.summary()["cost_usd"] - totals["cost_usd"]
     assert expected["saved_usd"] == pytest.approx(saved_usd, rel=0.03)
     place.crewrun("plan", "in.jsonl", "--fresh", *flags)
-    assert "expected from the provider's prompt cache: about 3" in place.stdout
+    line = r"^  with the prompt cache about \$([\d.]+) \((\d+)% of the tokens in\)$"
+    found = re.search(line, place.stdout, re.MULTILINE)
+    assert found is not None, place.stdout
+    assert float(found[2]) == pytest.approx(expected["share"] * 100, abs=1)
 
 
 def test_the_plan_expects_nothing_where_each_row_has_its_own_beginning(place: Place) -> None:

@@ -35,6 +35,16 @@ def check(*args: str, cwd: Path, **env: str) -> dict[str, Any]:
     return findings
 
 
+@pytest.mark.parametrize("name", ["ad/crew.yaml", "ad"])
+def test_a_crew_in_the_place_of_rows_is_told_how_to_be_checked(name: str, tmp_path: Path) -> None:
+    """A file or a folder; with exit code 2."""
+    (tmp_path / "ad").mkdir()
+    write_crew(tmp_path / "ad")
+    done = crewrun("check", name, cwd=tmp_path)
+    message = f"crewrun: {name} is a crew, not rows: crewrun check --crew {name}\n"
+    assert (done.returncode, done.stderr) == (2, message)
+
+
 def test_a_good_crew_is_described_with_what_the_first_row_asks(tmp_path: Path) -> None:
     """Defaults of the crew are filled in; earlier outputs are named where they will stand."""
     (tmp_path / "crew.yaml").write_text(CREW)

@@ -113,6 +113,7 @@ def test_show_and_export_name_the_tools(place: Place) -> None:
     place.batch("--crew", "crew.py:crew")
     place.crewrun("show", RESULTS, "1")
     assert "tool small_process · task" in place.stdout
+    assert "the crew has tools of an MCP server, with which no prompt is rebuilt" in place.stdout
     place.crewrun("plot", "crew.py:crew", "-o", "crew.svg")
     assert "Writer" in (place.folder / "crew.svg").read_text()
 

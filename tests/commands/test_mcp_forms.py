@@ -284,12 +284,31 @@ WRONG = {
         {"command": "x", "env": {"A": "${B:-c}"}},
         f"{HERE}: env: ${{B:-c}} is not a reference to an environment variable; write ${{NAME}}",
     ),
-    "CrewAI's catalogue": ("crewai-amp:snow", f"{HERE}: 'crewai-amp:snow': 'snow' would be a server of CrewAI's"),
+    "CrewAI's catalogue": (
+        "crewai-amp:snow",
+        f"{HERE}: 'crewai-amp:snow' is no URL; in CrewAI 'snow' would be a server of CrewAI's",
+    ),
+    "a bare command": (
+        "mcp-server-time",
+        f"{HERE}: 'mcp-server-time' is no URL, and no server in mcp_servers; a process is written "
+        "{command: mcp-server-time}, and a server of CrewAI's catalogue (AMP)",
+    ),
     "a private address": (
         "http://127.0.0.1:9/mcp#x",
-        "is not a public address; set allow_private if it is meant to be",
+        "is not a public address; if it is meant to be one, write {url: http://127.0.0.1:9/mcp, allow_private: true}",
     ),
-    "no such command": ({"command": "no-such-server", "name": "s"}, f"{HERE}: MCP server 's'"),
+    "no such command": (
+        {"command": "no-such-server", "name": "s"},
+        f"{HERE}: MCP server 's' cannot be used: there is no command 'no-such-server'\n  (no-such-server)\n",
+    ),
+    "a command of the same name": (
+        {"command": "no-such-server"},
+        f"{HERE}: MCP server 'no-such-server' cannot be used: there is no command 'no-such-server'\n",
+    ),
+    "arguments in the command": (
+        {"command": "no-such-server --zone UTC"},
+        "there is no command 'no-such-server --zone UTC' (its arguments belong in args: [--zone, UTC])\n",
+    ),
     "a variable": (
         {**PROCESS, "name": "s", "env": {"A": "x${UNSET_HERE}"}},
         "its env.A refers to $UNSET_HERE, which is not set; export it or put it into .env",
@@ -309,6 +328,7 @@ def test_what_is_wrong_with_a_server_is_told_with_its_place(place: Place, entry:
     place.crewrun("check", code=2)
     assert f"problem: {HERE}" in place.stdout
     assert message in place.stdout
+    assert place.stdout.count("problem: ") == 1
     assert place.batch(code=2) == []
     assert message in place.stderr
 

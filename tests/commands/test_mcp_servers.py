@@ -126,8 +126,11 @@ def test_a_server_that_cannot_start_is_named_before_the_first_row(place: Place) 
     give_crew(place, "CALL-bare_count", "--fails", "no license for frogs")
     assert place.crewrun("batch", "in.jsonl", "--crew", "crew.py:crew", code=2) == []
     assert "MCP server 'bare' cannot be used" in place.stderr
-    assert "no license for frogs" in place.stderr
+    assert "; its standard error ends:\n  no license for frogs\n" in place.stderr
+    assert place.stderr.splitlines()[-1].startswith("  (")
     assert len(lines(place.folder / "starts")) == 3
+    place.crewrun("check", "crew.py:crew", code=2)
+    assert place.stdout.count("problem: ") == 1
 
 
 def test_a_server_that_is_gone_for_good_stops_the_run(place: Place) -> None:

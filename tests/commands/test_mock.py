@@ -614,6 +614,7 @@ def test_it_tells_where_it_listens_and_how_to_use_it() -> None:
         assert mock.stop() == 0
         assert mock.stdout == ""
         assert mock.stderr.startswith(f"OPENAI_BASE_URL=http://{host}:{port}/v1 OPENAI_API_KEY=mock crewrun batch")
+        assert f"\nANTHROPIC_BASE_URL=http://{host}:{port} ANTHROPIC_API_KEY=mock crewrun batch" in mock.stderr
         assert "FAIL-ONCE" in mock.stderr
         assert "CALL-<tool>" in mock.stderr
 

@@ -59,6 +59,16 @@ def test_gc_keeps_a_run_whose_jobs_are_at_the_provider(place: Place) -> None:
     assert (place.folder / STATE).exists()
 
 
+def test_a_plan_tells_of_jobs_at_the_provider(place: Place) -> None:
+    """Once there are any."""
+    line = "4 calls of this run may already be at the provider, in 1 batch job\n"
+    place.crewrun("plan", "in.jsonl", *JOBS[:2])
+    assert "at the provider" not in place.stdout
+    leave_a_job(place)
+    place.crewrun("plan", "in.jsonl", *JOBS[:2])
+    assert line in place.stdout
+
+
 def test_gc_keeps_no_run_for_jobs_that_ended(place: Place) -> None:
     """Their answers are in its journal."""
     leave_a_job(place)
@@ -149,6 +159,25 @@ def test_jobs_of_a_model_that_the_crew_does_not_call_any_more_are_named_and_can_
     lines = [request["model"] for request in place.mock.ledger()["requests"]]
     assert lines.count("gpt-4.1") == 4
     assert lines.count("gpt-4.1-mini") < 4
+
+
+@pytest.mark.parametrize("collected", [0, 1])
+def test_answers_that_a_changed_crew_does_not_ask_for_are_counted(place: Place, collected: int) -> None:
+    """They are billed and in no row's cost, whether their job is open when the crew is changed, or has been collected.
+    Those of rows that a session did not get to are not among them.
+    """
+    leave_a_job(place)
+    place.mock.advance(3600)
+    if collected:
+        place.batch(*JOBS, "--limit", str(collected))
+        assert "not used" not in place.stderr
+    crew = place.folder / "crew.yaml"
+    crew.write_text(crew.read_text().replace("{topic}", "{topic} at last"))
+    place.batch(*JOBS, "--detach", code=7)
+    assert "not used" not in place.stderr
+    place.mock.advance(3600)
+    place.batch(*JOBS)
+    assert f"warning: {4 - collected} answers of earlier batch jobs not used: no row has asked" in place.stderr
 
 
 def test_a_run_that_stops_early_says_nothing_of_models_that_it_has_not_called_yet(place: Place) -> None:

@@ -187,6 +187,23 @@ def test_a_folder_without_a_project_is_its_script(files: dict[str, str]) -> None
     assert find_beside(None) == Path()
 
 
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        pytest.param({"data/config/agents.yaml": "", "data/config/tasks.yaml": ""}, "data", id="project"),
+        pytest.param({"data/src/press/crew.py": "@CrewBase\nclass Press: pass\n"}, "data", id="project in src"),
+        pytest.param({"data/main.py": FLOW.replace("{name}", "Press")}, "data", id="flow"),
+        pytest.param({"data/any.py": SCRIPT}, "data", id="script"),
+        pytest.param({"data/other/any.py": SCRIPT}, "crew.yaml", id="script in a folder below"),
+        pytest.param({}, "crew.yaml", id="nothing"),
+    ],
+)
+def test_any_crew_next_to_the_inputs_comes_before_the_working_directory(files: dict[str, str], found: str) -> None:
+    """Also before a crew file there. A script deeper down is not next to them."""
+    write({**files, "crew.yaml": ""})
+    assert str(find_beside(Path("data/rows.jsonl"))) == found
+
+
 def test_several_scripts_are_listed() -> None:
     """As what --crew takes."""
     write({"a.py": SCRIPT, "b.py": SCRIPT})

@@ -716,7 +716,7 @@ def test_what_is_no_crew_is_refused_with_the_way_out(ref: str, message: str) -> 
 
 
 def test_a_crew_is_found_by_itself_in_every_format() -> None:
-    """Crew files beside the inputs and here come before projects; a project is as good as a file after that."""
+    """Any kind beside the inputs comes before all that is here; in one folder crew files come before projects."""
     inputs = Path("data/topics.jsonl")
     Path("data").mkdir()
     found = []
@@ -732,7 +732,7 @@ def test_a_crew_is_found_by_itself_in_every_format() -> None:
     assert found == [
         (".", "."),
         ("data", "."),
-        ("crew.json", "crew.json"),
+        ("data", "crew.json"),
         ("data/crew.jsonc", "crew.json"),
         ("data/crew.yaml", "crew.json"),
     ]

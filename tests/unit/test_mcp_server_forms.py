@@ -58,6 +58,7 @@ def test_a_server_is_what_it_is_written_as(written: Any, fields: dict[str, Any])
 
 WRONG = {
     "CrewAI's catalogue": ("snowflake#query", "'snowflake' would be a server of CrewAI's catalogue (AMP)"),
+    "a bare command": ("mcp-server-time", 'written {"command": "mcp-server-time"}'),
     "both": ({"command": "x", "url": "https://h"}, "an MCP server has both command and url; keep the one"),
     "neither": ({}, "an MCP server has neither command nor url; write the one by which it is reached"),
     "a key": ({"command": "x", "arg": []}, "an MCP server has no key 'arg' (did you mean 'args'?)"),

@@ -1,5 +1,6 @@
 """What listeners are told of a row: each part of it from its start to its end, and which part is around which."""
 
+import warnings
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -315,6 +316,23 @@ async def test_a_row_that_runs_out_of_time_closes_what_is_open() -> None:
     assert [line.rpartition(": ")[2] for line in heard.tree] == ["failed (cancelled)"] * 4 + ["failed (timeout)"]
     [end] = heard.of("row", "failed")
     assert end.result is outcome
+
+
+async def test_a_listener_that_raises_fails_nothing_where_warnings_are_errors() -> None:
+    """As with `python -W error`: what would be the row's error is shown in place of it."""
+
+    class Broken:
+        def on_event(self, event: RowEvent) -> None:
+            raise RuntimeError("no collector")
+
+    gateway = Gateway(transport=ScriptedTransport("the text", forever=True))
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("error")
+        async with Worker(CrewTarget(crew_of(task(agent()))), gateway, listeners=[Broken()]) as worker:
+            outcome = await worker.run(Row(0, 1, "1", {"topic": "AI"}))
+    assert outcome.error is None
+    texts = [str(warning.message) for warning in shown]
+    assert "Broken failed at an event of a task: RuntimeError: no collector" in texts
 
 
 async def test_a_listener_that_raises_is_a_warning_for_each_kind_and_fails_nothing() -> None:

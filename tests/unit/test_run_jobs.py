@@ -202,6 +202,10 @@ class Memory:
         self.stored[number] = self.stored[number]._replace(end=end)
         await anyio.sleep(0.01)
 
+    async def unused(self) -> set[str]:
+        untaken = {line.custom_id for lines in self.kept_lines.values() for line in lines if not line.is_taken}
+        return untaken & {line_id for kept in self.kept.values() for line_id, r in kept.items() if r.end == "answered"}
+
     async def results(self, number: int, line_ids: Sequence[str]) -> dict[str, LineResult]:
         await anyio.sleep(0.01)
         return {line_id: self.kept[number][line_id] for line_id in line_ids if line_id in self.kept[number]}

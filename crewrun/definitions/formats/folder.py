@@ -32,12 +32,15 @@ def load(folder: str, strict: bool = False) -> Definition:
     return _load_script(folder, project) or _load_inner(folder, strict)
 
 
-def is_found_in(folder: str) -> bool:
-    """Whether there is a flow, a project or a script in `folder` itself, so that it need not be named."""
+def is_found_in(folder: str, *, with_inner: bool = True) -> bool:
+    """Whether there is a flow, a project or a script in `folder` itself, so that it need not be named.
+
+    `with_inner`: a script in a folder of it counts as well.
+    """
     if flow_project.is_flow_project(folder) or crewai_project.is_project(folder):
         return True
     try:
-        return script_in(folder, read_project(folder)) is not None
+        return script_in(folder, read_project(folder), with_inner=with_inner) is not None
     except DefinitionError:  # several scripts: loading reports them
         return True
 

@@ -24,8 +24,8 @@ def mains_of(folder: str, project: ProjectFile) -> list[str]:
     )
 
 
-def script_in(folder: str, project: ProjectFile) -> str | None:
-    """The file about a crew in `folder`, its `src` or a folder of these; None without one.
+def script_in(folder: str, project: ProjectFile, *, with_inner: bool = True) -> str | None:
+    """The file about a crew in `folder`, its `src`, a folder of that or, `with_inner`, of `folder`; None without one.
 
     Of several it is the one with the most likely name. Raises DefinitionError with a list if that decides nothing.
     """
@@ -33,7 +33,7 @@ def script_in(folder: str, project: ProjectFile) -> str | None:
     if named and is_about_crews(named[0]):
         return named[0]
     source = path_in(folder, "src")
-    for places in ([folder], [source], inside(source), inside(folder)):
+    for places in ([folder], [source], inside(source), inside(folder) if with_inner else []):
         matches = [file for place in places for file in python_files(place) if is_about_crews(file)]
         if matches:
             return _one_of(matches, folder)

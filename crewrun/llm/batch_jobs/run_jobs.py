@@ -109,6 +109,7 @@ class RunJobs:
         self._before: list[tuple[StoredJob, list[StoredLine]]] = []  # jobs of routes that no row has asked for
         self._permits: dict[str, Permit] = {}  # of lines that are in jobs and that no row waits for
         self._results: dict[str, int] = {}  # lines that no row has asked for, by the ended job that has their results
+        self._unasked: set[str] = set()  # lines of earlier sessions that no row of this one has asked for
         self._rows: Counter[int] = Counter()
         self._all_sent_at = -inf  # since when it has not been so that all is sent
         self._live = ""  # why lines go live from now on
@@ -120,6 +121,7 @@ class RunJobs:
         for stored in await self._store.jobs():
             lines = await self._store.lines(stored.number)
             self._before.append((stored, lines))
+            self._unasked.update(line.custom_id for line in lines if not line.is_taken)
             for line in lines:
                 if not line.is_taken and (line.has_result or not stored.end) and line.most_usd is not None:
                     permit = self._limiters.take_over(line.most_usd)
@@ -198,6 +200,10 @@ class RunJobs:
                 continue  # it has ended, or goes on
         return count
 
+    async def unused(self) -> int:
+        """How many answers for earlier sessions no row has asked for in this one."""
+        return len(self._unasked & await self._store.unused()) if self._unasked else 0
+
     @property
     def unclaimed(self) -> list[StoredJob]:
         """The open jobs of earlier sessions whose model no row has called in this one."""
@@ -239,6 +245,7 @@ class RunJobs:
         when jobs end without it, BudgetExhausted and JournalFailed.
         """
         line_id = call.line.custom_id
+        self._unasked.discard(line_id)
         with self._waits_in(call.row):
             route = self._route(call.endpoint)
             permit = self._permits.pop(line_id, None)

@@ -75,6 +75,10 @@ class JobStore(Protocol):
         """Nothing is to be expected of the job any more, and the results that it had are kept."""
         ...
 
+    async def unused(self) -> set[str]:
+        """The ids of lines with an answer, which was billed, whose call is not in the journal."""
+        ...
+
     async def results(self, number: int, line_ids: Sequence[str]) -> dict[str, LineResult]:
         """The results of these lines of a job, as far as they have any."""
         ...

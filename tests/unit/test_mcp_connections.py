@@ -210,7 +210,7 @@ async def test_a_server_at_a_url(transport: str) -> None:
 async def test_a_private_address_needs_to_be_allowed() -> None:
     """The address of a URL in a crew may lead into the network of whoever runs it."""
     server = McpServer(transport="http", name="inner", url=f"http://127.0.0.1:{free_port()}/mcp")
-    with pytest.raises(ToolFailed, match="not a public address; set allow_private"):
+    with pytest.raises(ToolFailed, match="not a public address; if it is meant to be one, write"):
         await tools(server)
 
 

@@ -9,7 +9,7 @@ import anyio
 from crewrun.batch.progress import Progress
 from crewrun.limits.call_counts import CallCounts
 from crewrun.limits.local_limiters import LocalLimiters
-from crewrun.telemetry.readings import Board, Metric, Reading
+from crewrun.monitoring.readings import Board, Metric, Reading
 
 _READ_EVERY_S = 1.0  # as old as `status` may be
 

@@ -24,7 +24,7 @@ from crewrun.batch.stored_summary import store_summary
 from crewrun.batch.summary import Report
 from crewrun.batch.watchers import Display
 from crewrun.llm.capabilities import as_json, in_words
-from crewrun.telemetry.run_telemetry import RunTelemetry
+from crewrun.monitoring.run_telemetry import RunTelemetry
 
 
 async def run_batch(request: BatchRequest, display: Display, interruption: Interruption | None = None) -> Report:

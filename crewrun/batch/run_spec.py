@@ -10,8 +10,8 @@ from crewrun.batch.source import source_path
 from crewrun.confinement.own_files import OwnFiles
 from crewrun.executors.run_spec import RunSpec
 from crewrun.llm.request_identity import describe_endpoint
+from crewrun.monitoring.run_telemetry import RunTelemetry
 from crewrun.run_files import FILES_SUFFIX, UNNAMED
-from crewrun.telemetry.run_telemetry import RunTelemetry
 from crewrun.worker import Worker
 
 

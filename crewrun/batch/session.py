@@ -40,12 +40,12 @@ from crewrun.errors import CrewrunError, JournalDamaged, OutputClosed, OutputFai
 from crewrun.executors import Executor
 from crewrun.inspect.view import nearby
 from crewrun.llm.batch_jobs.run_jobs import RunJobs
+from crewrun.monitoring.readings import Board
 from crewrun.row import Row
 from crewrun.row_events import wait_for_listeners
 from crewrun.runs.folder import RunFolder
 from crewrun.runs.opening import with_cost
 from crewrun.runs.results_table import ResultsTable
-from crewrun.telemetry.readings import Board
 
 # How long to count the rest of the input when a run stops by itself, and when a signal stops it.
 _COUNT_S = 3.0

@@ -15,8 +15,8 @@ from crewrun.errors import UsageError
 from crewrun.executors.run_spec import WorkerOptions
 from crewrun.limits.options import MAX_CALLS, LimiterOptions
 from crewrun.llm.prices.price import Price
+from crewrun.monitoring.run_telemetry import TelemetryOptions
 from crewrun.tables.reading.input_options import InputOptions
-from crewrun.telemetry.run_telemetry import TelemetryOptions
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # inherited: generating them takes time

@@ -15,9 +15,9 @@ from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.llm.cache import Answers
 from crewrun.llm.options import GatewayOptions
 from crewrun.messages import ChatRequest, Completion
+from crewrun.monitoring.trace_spec import TraceSpec
 from crewrun.recorder import Recorder, Spent
 from crewrun.row import Row
-from crewrun.telemetry.trace_spec import TraceSpec
 from crewrun.worker import Worker
 
 # Variables that select a model and hold no secret: workers get them without --env.

@@ -397,7 +397,7 @@ def test_without_the_library_the_flag_says_how_to_install_it(monkeypatch: pytest
     """In this process, where it is as if the library were not there."""
     from crewrun.errors import UsageError
     from crewrun.extras import install_command
-    from crewrun.telemetry.run_telemetry import RunTelemetry, TelemetryOptions
+    from crewrun.monitoring.run_telemetry import RunTelemetry, TelemetryOptions
 
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(UsageError) as refused:

@@ -329,7 +329,7 @@ share_crew: false
 
 def test_the_specs_have_the_fields_of_the_classes() -> None:
     """A field that is added to Agent, Task or Crew is added to the file format too."""
-    assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name", "mcps"}
+    assert set(AgentSpec.model_fields) == set(Agent.model_fields) - {"name"}
     assert set(NamedTaskSpec.model_fields) == set(ConditionalTask.model_fields)
     assert set(CrewSpec.model_fields) - {
         "inputs",
@@ -337,6 +337,7 @@ def test_the_specs_have_the_fields_of_the_classes() -> None:
         "batch",
         "expect",
         "identity",
+        "mcp_servers",
         "before_kickoff",
         "after_kickoff",
     } == set(Crew.model_fields) - {"default_inputs"}

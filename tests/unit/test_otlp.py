@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from crewrun.telemetry.otlp import CLIENT, INTERNAL, OF_EVENT, Place, Span, attribute, encoded, event, export_request
-from crewrun.telemetry.trace_parent import TraceParent
+from crewrun.monitoring.otlp import CLIENT, INTERNAL, OF_EVENT, Place, Span, attribute, encoded, event, export_request
+from crewrun.monitoring.trace_parent import TraceParent
 
 TEXTS = st.text()  # without surrogates
 VALUES = st.one_of(

@@ -8,7 +8,7 @@ from crewrun.batch.progress import Progress
 from crewrun.limits.local_limiters import LocalLimiters
 from crewrun.limits.options import LimiterOptions
 from crewrun.messages import Endpoint
-from crewrun.telemetry.readings import Board
+from crewrun.monitoring.readings import Board
 
 pytestmark = pytest.mark.anyio
 

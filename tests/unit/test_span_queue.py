@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from threading import Event
 
-from crewrun.telemetry.span_queue import QueueOptions, SpanQueue
+from crewrun.monitoring.span_queue import QueueOptions, SpanQueue
 
 
 class Fake:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from crewrun.errors import UsageError
-from crewrun.telemetry.collector import CollectorOptions
-from crewrun.telemetry.environment import collector_options, is_disabled, is_wanted, longest_text, queue_options
-from crewrun.telemetry.span_queue import QueueOptions
+from crewrun.monitoring.collector import CollectorOptions
+from crewrun.monitoring.environment import collector_options, is_disabled, is_wanted, longest_text, queue_options
+from crewrun.monitoring.span_queue import QueueOptions
 
 ALL = "OTEL_EXPORTER_OTLP_"
 OWN = "OTEL_EXPORTER_OTLP_TRACES_"

@@ -41,7 +41,7 @@ from crewrun.terminal import say
 from crewrun.worker import Worker, check_models, check_tools, undo_own_cancellation
 
 if TYPE_CHECKING:
-    from crewrun.telemetry.tracing import Tracing
+    from crewrun.monitoring.tracing import Tracing
 
 
 class WorkerServer:
@@ -214,7 +214,7 @@ def _open_tracing(worker_spec: WorkerSpec) -> "Tracing | None":
     """The traces of the rows that run here. The run has checked its variables; what is missing here fails no row."""
     if worker_spec.tracing is None:
         return None
-    from crewrun.telemetry.tracing import open_tracing
+    from crewrun.monitoring.tracing import open_tracing
 
     try:
         return open_tracing(worker_spec.tracing, os.environ, say)

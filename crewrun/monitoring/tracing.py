@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from crewrun._version import __version__
 from crewrun.errors import UsageError
+from crewrun.monitoring import environment, library
+from crewrun.monitoring.collector import Collector, CollectorOptions
+from crewrun.monitoring.otlp import export_request
+from crewrun.monitoring.row_tracer import RowTracer, TracerOptions
+from crewrun.monitoring.span_attributes import SCHEMA_URL
+from crewrun.monitoring.span_queue import SpanQueue
+from crewrun.monitoring.trace_parent import TraceParent
+from crewrun.monitoring.trace_spec import TraceSpec
 from crewrun.redaction.redactor import learn
 from crewrun.redaction.values import secrets_of_headers
-from crewrun.telemetry import environment, library
-from crewrun.telemetry.collector import Collector, CollectorOptions
-from crewrun.telemetry.otlp import export_request
-from crewrun.telemetry.row_tracer import RowTracer, TracerOptions
-from crewrun.telemetry.span_attributes import SCHEMA_URL
-from crewrun.telemetry.span_queue import SpanQueue
-from crewrun.telemetry.trace_parent import TraceParent
-from crewrun.telemetry.trace_spec import TraceSpec
 
 
 class Tracing:

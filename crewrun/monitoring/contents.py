@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from crewrun.messages import Completion, Message, ToolCall
+from crewrun.monitoring.otlp import attribute
+from crewrun.monitoring.span_attributes import finish_reason
 from crewrun.redaction.redactor import redact
 from crewrun.row_events import Answer, RowEvent, ToolUse
-from crewrun.telemetry.otlp import attribute
-from crewrun.telemetry.span_attributes import finish_reason
 
 
 def contents_of(event: RowEvent, longest: int | None) -> bytes:

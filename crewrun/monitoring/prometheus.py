@@ -7,7 +7,7 @@ from typing import Any
 
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
-from crewrun.telemetry.readings import Board, Metric
+from crewrun.monitoring.readings import Board, Metric
 
 
 @contextmanager

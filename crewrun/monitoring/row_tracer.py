@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
+from crewrun.monitoring.contents import contents_of
+from crewrun.monitoring.otlp import CLIENT, INTERNAL, Place, Span, constant, encoded, event
+from crewrun.monitoring.span_attributes import LONGEST_ERROR, SpanAttributes, name_of, of_retry, of_wait
+from crewrun.monitoring.trace_parent import TraceParent
 from crewrun.row_events import CANCELLED, Failure, RowEvent
-from crewrun.telemetry.contents import contents_of
-from crewrun.telemetry.otlp import CLIENT, INTERNAL, Place, Span, constant, encoded, event
-from crewrun.telemetry.span_attributes import LONGEST_ERROR, SpanAttributes, name_of, of_retry, of_wait
-from crewrun.telemetry.trace_parent import TraceParent
 
 # Numbers of spans become ids by a multiplication that no two of them share, so a parent's id needs no table.
 _ODD: Final = 0x9E37_79B9_7F4A_7C15

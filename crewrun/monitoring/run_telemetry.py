@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crewrun.errors import UsageError
+from crewrun.monitoring import environment
+from crewrun.monitoring.readings import Board
+from crewrun.monitoring.trace_spec import TraceSpec
 from crewrun.row_events import RowListener
-from crewrun.telemetry import environment
-from crewrun.telemetry.readings import Board
-from crewrun.telemetry.trace_spec import TraceSpec
 
 if TYPE_CHECKING:
-    from crewrun.telemetry.collector import CollectorOptions
-    from crewrun.telemetry.tracing import Tracing
+    from crewrun.monitoring.collector import CollectorOptions
+    from crewrun.monitoring.tracing import Tracing
 
 # How long the end of a run waits for the last metrics to be taken.
 _LAST_METRICS_S = 3.0
@@ -56,7 +56,7 @@ class RunTelemetry:
         spec = self.trace_spec(run)
         if spec is None:
             return ()
-        from crewrun.telemetry.tracing import open_tracing
+        from crewrun.monitoring.tracing import open_tracing
 
         tracing = open_tracing(spec, os.environ, self._say)
         if tracing is None:
@@ -74,8 +74,8 @@ class RunTelemetry:
         """Send the metrics of the board, which has its first readings, from now on."""
         if not self._sends or self.board is None:
             return
-        from crewrun.telemetry.library import export_metrics, resource_of_process
-        from crewrun.telemetry.tracing import open_collector
+        from crewrun.monitoring.library import export_metrics, resource_of_process
+        from crewrun.monitoring.tracing import open_collector
 
         collector_options = environment.collector_options("metrics", os.environ)
         if collector_options is not None:
@@ -93,7 +93,7 @@ class RunTelemetry:
         otel, env = self._options.otel, os.environ
         if otel is False or environment.is_disabled(env) or not (otel or environment.is_wanted(env)):
             return False
-        from crewrun.telemetry.library import check_installed
+        from crewrun.monitoring.library import check_installed
 
         try:
             check_installed()
@@ -108,13 +108,13 @@ class RunTelemetry:
 
     def _check_collector(self, options: "CollectorOptions | None") -> None:
         """Raise UsageError for a certificate that cannot be read."""
-        from crewrun.telemetry.tracing import open_collector
+        from crewrun.monitoring.tracing import open_collector
 
         if options is not None:
             open_collector(options, self._say)
 
     def _serve(self, host: str, port: int) -> None:
-        from crewrun.telemetry.prometheus import served
+        from crewrun.monitoring.prometheus import served
 
         self.board = Board()
         url = self._open.enter_context(served(self.board, host, port))

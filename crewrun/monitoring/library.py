@@ -11,9 +11,9 @@ from typing import Any
 from crewrun._version import __version__
 from crewrun.errors import UsageError
 from crewrun.extras import install_command
-from crewrun.telemetry.otlp import Value
-from crewrun.telemetry.readings import Board, Metric
-from crewrun.telemetry.trace_parent import TraceParent
+from crewrun.monitoring.otlp import Value
+from crewrun.monitoring.readings import Board, Metric
+from crewrun.monitoring.trace_parent import TraceParent
 
 
 def check_installed() -> None:

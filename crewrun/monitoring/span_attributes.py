@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from crewrun.messages import ChatRequest, Completion, Endpoint
+from crewrun.monitoring.otlp import OF_EVENT, Value, attribute, constant
 from crewrun.redaction.redactor import redact
 from crewrun.row import Outcome, Row
 from crewrun.row_events import AgentAtWork, Answer, Failure, Retry, RowEvent, ToolUse, Waited
-from crewrun.telemetry.otlp import OF_EVENT, Value, attribute, constant
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
 # The conventions' names of providers; others keep ours.

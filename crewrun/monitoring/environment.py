@@ -9,8 +9,8 @@ from typing import Final, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from crewrun.errors import UsageError
-from crewrun.telemetry.collector import CollectorOptions, Compression
-from crewrun.telemetry.span_queue import QueueOptions
+from crewrun.monitoring.collector import CollectorOptions, Compression
+from crewrun.monitoring.span_queue import QueueOptions
 
 Signal = Literal["traces", "metrics"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")

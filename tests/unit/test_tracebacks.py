@@ -140,7 +140,7 @@ def test_what_an_error_came_from_stays_with_its_message_or_the_users_frames() ->
     with pytest.raises(NetworkError) as unreachable:
         asyncio.run(ask_once())
     cause = unreachable.value.__cause__
-    assert (type(cause).__name__, frames_of(cause)) == ("ClientConnectorError", [])
+    assert (type(cause).__name__, frames_of(cause)) == ("ConnectionRefusedError", [])
     assert frames_of(unreachable.value)[-1] == f"{HERE} ask_once"
     with pytest.raises(GuardrailFailed) as refused:
         crew_of(guardrail=guard).kickoff({"n": 1})

@@ -1,6 +1,6 @@
 """The direct transport, for any endpoint that speaks OpenAI's chat completions.
 
-It does not use litellm because this makes about a hundred times as many calls per second on one core, and the client
+It does not use litellm because this makes more than thirty times as many calls per second on one core, and the client
 would otherwise limit a batch of small calls. https://platform.openai.com/docs/api-reference/chat/create
 """
 
